@@ -1,0 +1,22 @@
+//! The CPU backend of `tactician`: kernels, threads, and the [`tactician_device::Device`] that runs them.
+//!
+//! ```text
+//!  Step {kernel: "conv.winograd", params} ──registry──▶ Box<dyn Kernel> ──check──▶ CpuExecutable
+//! ```
+//!
+//! A private dependency of the public crate. A kernel is a parameter struct that implements [`Kernel`]: it says how
+//! long its arguments must be, and runs on them. Parameters come from a plan file and are untrusted: whatever they
+//! hold, `check` must make out-of-bounds access impossible.
+
+mod copy;
+mod executable;
+mod isa;
+mod kernel;
+mod registry;
+mod threads;
+
+pub use copy::Copy;
+pub use isa::detect_isa;
+pub use kernel::{ArgSizes, Args, Kernel, KernelError, size_of_f32};
+pub use registry::KERNELS;
+pub use threads::{SharedMut, Threads};

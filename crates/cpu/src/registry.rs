@@ -1,0 +1,27 @@
+//! The kernels of this backend by name. One line each; `cpu_kernels!` makes the decoder.
+
+use tactician_device::{DeviceError, StepDesc};
+
+use crate::executable::{CpuExecutable, Prepared};
+
+/// Decodes and checks a step against the kernel table.
+macro_rules! cpu_kernels {
+    ($($kernel:ty),* $(,)?) => {
+        /// Names of all kernels, in table order.
+        pub const KERNELS: &[&str] = &[$(<$kernel as crate::Kernel>::NAME),*];
+
+        pub(crate) fn decode(
+            step: &StepDesc<'_>,
+            threads: &std::sync::Arc<crate::Threads>,
+        ) -> Result<CpuExecutable, DeviceError> {
+            match step.kernel {
+                $(<$kernel as crate::Kernel>::NAME => Prepared::<$kernel>::from_step(step, threads),)*
+                other => Err(DeviceError::UnknownKernel { kernel: other.to_owned(), device: "CPU" }),
+            }
+        }
+    };
+}
+
+cpu_kernels! {
+    crate::copy::Copy,
+}

@@ -1,0 +1,136 @@
+//! What a device is to `tactician`: memory, streams, and executables made from plan steps.
+//!
+//! ```text
+//!  plan step ──Device::prepare──▶ Executable ─┐
+//!  plan weights ─Device::constants─▶ Memory ──┼─ Executable::enqueue(spans, stream) ─▶ Stream::synchronize
+//!  arena bytes ──Device::alloc────▶ Memory ───┘
+//! ```
+//!
+//! A private dependency of the public crate. Backends (`cpu`, and any that follows) implement these traits; the
+//! runtime and the tuner know nothing else about a device. [`replay::ReplayDevice`] implements them with scripted
+//! times and no arithmetic, for tests of the logic above.
+
+mod error;
+mod info;
+pub mod replay;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use error::DeviceError;
+pub use info::{CpuInfo, DeviceInfo, DeviceKind, Isa};
+
+/// A stretch of device memory. Plain numbers: whoever makes one answers for it (see [`Executable::enqueue`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Device address of the first byte; on the CPU, a host address.
+    pub address: u64,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+impl Span {
+    /// A span of nothing.
+    pub const EMPTY: Span = Span { address: 0, len: 0 };
+}
+
+/// Alignment in bytes of every allocation, plan section and arena offset.
+pub const ALIGNMENT: u64 = 256;
+
+/// Host bytes that stay put while shared, such as a mapped plan file.
+pub trait HostBytes: Send + Sync {
+    /// The bytes; the same address at every call.
+    fn bytes(&self) -> &[u8];
+}
+
+impl HostBytes for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// What a device must know of a plan step to prepare it.
+#[derive(Clone, Copy, Debug)]
+pub struct StepDesc<'a> {
+    /// Kernel name, such as `conv.winograd`; each backend has its own table.
+    pub kernel: &'a str,
+    /// The kernel's parameters as the backend serialises them. Untrusted.
+    pub params: &'a [u8],
+    /// Byte length of each input, in order.
+    pub inputs: &'a [u64],
+    /// Byte length of each output, in order.
+    pub outputs: &'a [u64],
+    /// Byte length of the scratch block (0: none).
+    pub scratch: u64,
+}
+
+/// Owned device memory, aligned to [`ALIGNMENT`], freed on drop.
+pub trait Memory: Send + Sync {
+    /// Address and length.
+    fn span(&self) -> Span;
+}
+
+/// An in-order queue of work, used by one thread at a time.
+pub trait Stream: Send {
+    /// Copies host bytes to the device.
+    ///
+    /// # Safety
+    /// `to` lies in live memory of this device and nothing else accesses it meanwhile. `from.len() == to.len`.
+    unsafe fn write(&mut self, to: Span, from: &[u8]) -> Result<(), DeviceError>;
+
+    /// Copies device bytes to the host, after all work enqueued before.
+    ///
+    /// # Safety
+    /// As for [`Stream::write`].
+    unsafe fn read(&mut self, from: Span, to: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// Sets every byte.
+    ///
+    /// # Safety
+    /// As for [`Stream::write`].
+    unsafe fn fill(&mut self, to: Span, byte: u8) -> Result<(), DeviceError>;
+
+    /// Waits for everything enqueued and reports what failed.
+    fn synchronize(&mut self) -> Result<(), DeviceError>;
+
+    /// Runs `work`, which enqueues on this stream, and returns the device time that it took, start to end.
+    fn time(
+        &mut self,
+        work: &mut dyn FnMut(&mut dyn Stream) -> Result<(), DeviceError>,
+    ) -> Result<Duration, DeviceError>;
+
+    /// For backends: the concrete stream.
+    fn as_any(&mut self) -> &mut dyn Any;
+}
+
+/// A step made ready: kernel found, parameters decoded and checked against the lengths in its [`StepDesc`].
+pub trait Executable: Send + Sync {
+    /// Enqueues the step. Allocates nothing, takes no lock.
+    ///
+    /// # Safety
+    /// `args` are the inputs, the outputs, then the scratch span (empty if none), each at least as long as in the
+    /// [`StepDesc`] this was prepared from, in live memory of the stream's device, aligned to 64 bytes (inputs and
+    /// outputs of the network: to their element size). Outputs and scratch overlap nothing else in `args`, and
+    /// nothing else writes the inputs or touches outputs and scratch until the stream has run the step.
+    unsafe fn enqueue(&self, args: &[Span], stream: &mut dyn Stream) -> Result<(), DeviceError>;
+}
+
+/// A place where plans run.
+pub trait Device: Send + Sync {
+    /// What it is, with everything that could change a measurement.
+    fn info(&self) -> &DeviceInfo;
+
+    /// Allocates uninitialised memory (contents unspecified, safe to read as bytes).
+    fn alloc(&self, bytes: u64) -> Result<Box<dyn Memory>, DeviceError>;
+
+    /// Makes host bytes readable by the device: the CPU uses them in place, a GPU copies them.
+    fn constants(&self, bytes: Arc<dyn HostBytes>) -> Result<Box<dyn Memory>, DeviceError>;
+
+    /// Checks and prepares a step. The description is untrusted; an unfit one is an error, never undefined
+    /// behaviour later.
+    fn prepare(&self, step: &StepDesc<'_>) -> Result<Box<dyn Executable>, DeviceError>;
+
+    /// A new stream.
+    fn stream(&self) -> Result<Box<dyn Stream>, DeviceError>;
+}
