@@ -13,10 +13,12 @@ mod executable;
 mod isa;
 mod kernel;
 mod registry;
+mod tape;
 mod threads;
 
 pub use copy::Copy;
 pub use isa::detect_isa;
 pub use kernel::{ArgSizes, Args, Kernel, KernelError, size_of_f32};
 pub use registry::KERNELS;
+pub use tape::{Tape, TapeInput};
 pub use threads::{SharedMut, Threads};

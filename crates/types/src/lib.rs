@@ -1,13 +1,15 @@
 //! Vocabulary shared by the graph (build side) and the plan (run side) of `tactician`: element types, memory
-//! layouts, byte sizes.
+//! layouts, byte sizes, and the pointwise expression that both hold.
 //!
 //! A private dependency of the public crate. It exists so that the runtime can talk about element types and
 //! layouts without linking the graph.
 
 mod bytes;
 mod dtype;
+mod expr;
 mod layout;
 
 pub use bytes::{Bytes, ParseBytesError};
 pub use dtype::{DType, ParseDTypeError};
+pub use expr::{Binary, Expr, ExprId, ExprNode, MAX_EXPR_NODES, Scalar, Unary};
 pub use layout::{Layout, ParseLayoutError};
