@@ -17,7 +17,10 @@ pub(crate) struct Prepared<K> {
 }
 
 impl<K: Kernel> Prepared<K> {
-    pub(crate) fn from_step(step: &StepDesc<'_>, threads: &Arc<Threads>) -> Result<CpuExecutable, DeviceError> {
+    pub(crate) fn from_step(
+        step: &StepDesc<'_>,
+        threads: &Arc<Threads>,
+    ) -> Result<CpuExecutable, DeviceError> {
         let bad = |problem: String| DeviceError::BadStep { kernel: K::NAME.to_owned(), problem };
         let mut kernel: K = postcard::from_bytes(step.params)
             .map_err(|e| bad(format!("its parameters do not decode ({e})")))?;
@@ -35,7 +38,10 @@ impl<K: Kernel> Prepared<K> {
             }
         }
         if step.scratch < sizes.scratch {
-            return Err(bad(format!("needs {} bytes of scratch, the plan has {}", sizes.scratch, step.scratch)));
+            return Err(bad(format!(
+                "needs {} bytes of scratch, the plan has {}",
+                sizes.scratch, step.scratch
+            )));
         }
         kernel.prepare();
         Ok(Box::new(Prepared {

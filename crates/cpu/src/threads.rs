@@ -53,7 +53,12 @@ impl Threads {
 
     /// Calls `body(part, range)` for `parts` contiguous ranges that cover `0..n`, as even as they can be; `part`
     /// tells them apart, for per-thread scratch. At most one call per part.
-    pub fn for_each_range(&self, n: usize, parts: usize, body: impl Fn(usize, std::ops::Range<usize>) + Sync) {
+    pub fn for_each_range(
+        &self,
+        n: usize,
+        parts: usize,
+        body: impl Fn(usize, std::ops::Range<usize>) + Sync,
+    ) {
         let parts = parts.min(n).max(1);
         self.for_each(parts, |p| {
             let at = |p: usize| (n as u128 * p as u128 / parts as u128) as usize;

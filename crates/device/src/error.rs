@@ -6,7 +6,9 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum DeviceError {
     /// No such kernel in this backend.
-    #[error("this {device} backend has no kernel `{kernel}`: the plan needs a newer tactician or another device")]
+    #[error(
+        "this {device} backend has no kernel `{kernel}`: the plan needs a newer tactician or another device"
+    )]
     UnknownKernel {
         /// The kernel asked for.
         kernel: String,

@@ -277,7 +277,10 @@ impl Expr {
     /// When there is no node, are too many, or a node uses a later one.
     pub fn check(&self) -> Result<(), String> {
         if self.nodes.is_empty() || self.nodes.len() > MAX_EXPR_NODES {
-            return Err(format!("an expression needs 1 to {MAX_EXPR_NODES} nodes, found {}", self.nodes.len()));
+            return Err(format!(
+                "an expression needs 1 to {MAX_EXPR_NODES} nodes, found {}",
+                self.nodes.len()
+            ));
         }
         for (i, n) in self.nodes.iter().enumerate() {
             if n.operands().any(|o| o as usize >= i) {
@@ -333,7 +336,8 @@ impl Expr {
     pub fn rename_inputs(&self, map: impl Fn(u16) -> u16) -> Expr {
         let mut out = Expr::empty();
         let mut done = vec![None; self.nodes.len()];
-        let id = self.copy_into(&mut out, self.root(), &mut done, &mut |out, i| out.push(ExprNode::Input(map(i))));
+        let id =
+            self.copy_into(&mut out, self.root(), &mut done, &mut |out, i| out.push(ExprNode::Input(map(i))));
         out.end_with(id);
         out
     }
@@ -390,7 +394,11 @@ impl Expr {
 
     /// One more than the largest input number used.
     pub fn arity(&self) -> usize {
-        self.nodes.iter().map(|n| if let ExprNode::Input(i) = n { *i as usize + 1 } else { 0 }).max().unwrap_or(0)
+        self.nodes
+            .iter()
+            .map(|n| if let ExprNode::Input(i) = n { *i as usize + 1 } else { 0 })
+            .max()
+            .unwrap_or(0)
     }
 
     /// Whether input `i` is used.
@@ -412,9 +420,9 @@ impl Expr {
         for node in &self.nodes {
             let of = |id: ExprId| types[id as usize];
             let t = match *node {
-                ExprNode::Input(i) => *inputs
-                    .get(i as usize)
-                    .ok_or_else(|| format!("uses input {i} of {}", inputs.len()))?,
+                ExprNode::Input(i) => {
+                    *inputs.get(i as usize).ok_or_else(|| format!("uses input {i} of {}", inputs.len()))?
+                }
                 ExprNode::Const(c) => c.dtype,
                 ExprNode::Cast(t, _) => t,
                 ExprNode::Unary(op, a) => unary_type(op, of(a))?,

@@ -46,9 +46,7 @@ impl Layout {
         let free = |l: Layout| match l {
             Layout::Plain => true,
             Layout::ChannelsLast => spatial == 1 || channels == 1,
-            Layout::Blocked(b) => {
-                channels.is_multiple_of(b as usize) && spatial == 1
-            }
+            Layout::Blocked(b) => channels.is_multiple_of(b as usize) && spatial == 1,
         };
         if free(self) && free(other) {
             return true;
