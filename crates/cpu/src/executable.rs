@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use tactician_device::{DeviceError, Executable, Span, StepDesc, Stream};
+use tactician_device::{DeviceError, Executable, Isa, Span, StepDesc, Stream};
 
 use crate::kernel::{Args, Kernel};
 use crate::threads::Threads;
@@ -20,10 +20,14 @@ impl<K: Kernel> Prepared<K> {
     pub(crate) fn from_step(
         step: &StepDesc<'_>,
         threads: &Arc<Threads>,
+        isa: Isa,
     ) -> Result<CpuExecutable, DeviceError> {
         let bad = |problem: String| DeviceError::BadStep { kernel: K::NAME.to_owned(), problem };
-        let mut kernel: K = postcard::from_bytes(step.params)
+        let (mut kernel, rest): (K, &[u8]) = postcard::take_from_bytes(step.params)
             .map_err(|e| bad(format!("its parameters do not decode ({e})")))?;
+        if !rest.is_empty() {
+            return Err(bad(format!("its parameters are followed by {} stray bytes", rest.len())));
+        }
         let sizes = kernel.sizes(threads.count()).map_err(bad)?;
         for (what, needed, given) in
             [("input", &sizes.inputs, step.inputs), ("output", &sizes.outputs, step.outputs)]
@@ -43,7 +47,7 @@ impl<K: Kernel> Prepared<K> {
                 sizes.scratch, step.scratch
             )));
         }
-        kernel.prepare();
+        kernel.prepare(isa).map_err(bad)?;
         Ok(Box::new(Prepared {
             kernel,
             inputs: step.inputs.len(),

@@ -26,3 +26,13 @@ pub fn detect_isa() -> Isa {
         Isa::Portable
     }
 }
+
+/// Every instruction set that can be used here, weakest first; the last is [`detect_isa`]'s.
+pub fn available_isas() -> &'static [Isa] {
+    match detect_isa() {
+        Isa::Portable => &[Isa::Portable],
+        Isa::Neon => &[Isa::Portable, Isa::Neon],
+        Isa::Avx2 => &[Isa::Portable, Isa::Avx2],
+        Isa::Avx512 => &[Isa::Portable, Isa::Avx2, Isa::Avx512],
+    }
+}

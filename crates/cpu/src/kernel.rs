@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 use bytemuck::Pod;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tactician_device::Span;
+use tactician_device::{Isa, Span};
 
 use crate::threads::Threads;
 
@@ -33,8 +33,16 @@ pub trait Kernel: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// that long, so a kernel whose indexing stays inside these lengths is sound for any input file.
     fn sizes(&self, threads: usize) -> Result<ArgSizes, KernelError>;
 
-    /// Called once when the step is prepared; work here (building index tables, say) is kept out of `run`.
-    fn prepare(&mut self) {}
+    /// Called once when the step is prepared, after [`Kernel::sizes`] accepted the parameters; work here (building
+    /// index tables, compiling an expression) is kept out of `run`. `isa` is the instruction set to use, which this
+    /// processor has.
+    ///
+    /// # Errors
+    /// When the parameters cannot work, such as when they ask for instructions that `isa` does not include.
+    fn prepare(&mut self, isa: Isa) -> Result<(), KernelError> {
+        let _ = isa;
+        Ok(())
+    }
 
     /// Computes. Writes every byte of every output. Allocates nothing, takes no lock.
     fn run(&self, args: &Args<'_>, threads: &Threads);
@@ -76,14 +84,12 @@ impl<'a> Args<'a> {
     }
 
     /// Output `i` as a slice of `T`. Call once per output and run: two live slices of one output would alias.
-    #[expect(clippy::mut_from_ref, reason = "outputs are disjoint memory; one call per output and run")]
     pub fn output<T: Pod>(&self, i: usize) -> &'a mut [T] {
         assert!(i < self.outputs);
         Self::slice_mut(self.spans[self.inputs + i])
     }
 
     /// The scratch block as a slice of `T`. Call once per run.
-    #[expect(clippy::mut_from_ref, reason = "scratch is disjoint memory; one call per run")]
     pub fn scratch<T: Pod>(&self) -> &'a mut [T] {
         Self::slice_mut(self.spans[self.inputs + self.outputs])
     }

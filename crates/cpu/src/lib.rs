@@ -9,6 +9,8 @@
 //! hold, `check` must make out-of-bounds access impossible.
 
 mod copy;
+mod cpuinfo;
+mod device;
 mod executable;
 mod isa;
 mod kernel;
@@ -17,7 +19,8 @@ mod tape;
 mod threads;
 
 pub use copy::Copy;
-pub use isa::detect_isa;
+pub use device::CpuDevice;
+pub use isa::{available_isas, detect_isa};
 pub use kernel::{ArgSizes, Args, Kernel, KernelError, size_of_f32};
 pub use registry::KERNELS;
 pub use tape::{Tape, TapeInput};

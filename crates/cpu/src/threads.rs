@@ -44,10 +44,12 @@ impl Threads {
     /// Halves the range recursively, so neighbours in `i` tend to run on one thread. Choose `n` near a small
     /// multiple of the thread count when parts are equal, more when they differ.
     pub fn for_each(&self, n: usize, body: impl Fn(usize) + Sync) {
-        if self.pool.is_none() || n <= 1 {
-            (0..n).for_each(body);
-        } else {
-            split(0, n, &body);
+        match &self.pool {
+            None => (0..n).for_each(body),
+            Some(_) if n <= 1 => (0..n).for_each(body),
+            Some(pool) if pool.current_thread_index().is_some() => split(0, n, &body),
+            // Splitting on a foreign thread would use another pool than this one.
+            Some(pool) => pool.install(|| split(0, n, &body)),
         }
     }
 
@@ -121,7 +123,6 @@ impl<'a, T> SharedMut<'a, T> {
     ///
     /// # Safety
     /// The part lies inside, and no other thread or slice touches it meanwhile.
-    #[expect(clippy::mut_from_ref, reason = "disjointness is the caller's contract")]
     pub unsafe fn slice(&self, at: usize, len: usize) -> &'a mut [T] {
         debug_assert!(at.checked_add(len).is_some_and(|end| end <= self.len));
         // SAFETY: inside and disjoint, by contract.

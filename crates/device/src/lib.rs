@@ -11,6 +11,7 @@
 //! times and no arithmetic, for tests of the logic above.
 
 mod error;
+mod host;
 mod info;
 pub mod replay;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::DeviceError;
+pub use host::{HostMemory, host_constants, host_pointer};
 pub use info::{CpuInfo, DeviceInfo, DeviceKind, Isa};
 
 /// A stretch of device memory. Plain numbers: whoever makes one answers for it (see [`Executable::enqueue`]).
@@ -71,6 +73,9 @@ pub trait Memory: Send + Sync {
     fn span(&self) -> Span;
 }
 
+/// What [`Stream::run`] and [`Stream::time`] run: it enqueues on the stream that it is given.
+pub type Work<'a> = dyn FnMut(&mut dyn Stream) -> Result<(), DeviceError> + Send + 'a;
+
 /// An in-order queue of work, used by one thread at a time.
 pub trait Stream: Send {
     /// Copies host bytes to the device.
@@ -94,11 +99,13 @@ pub trait Stream: Send {
     /// Waits for everything enqueued and reports what failed.
     fn synchronize(&mut self) -> Result<(), DeviceError>;
 
-    /// Runs `work`, which enqueues on this stream, and returns the device time that it took, start to end.
-    fn time(
-        &mut self,
-        work: &mut dyn FnMut(&mut dyn Stream) -> Result<(), DeviceError>,
-    ) -> Result<Duration, DeviceError>;
+    /// Runs `work`, which enqueues on this stream, as one batch in the device's preferred way: the CPU makes the
+    /// caller one of its workers for the time. Steps enqueued outside a batch run too, at a higher cost each.
+    /// Batches may nest.
+    fn run(&mut self, work: &mut Work<'_>) -> Result<(), DeviceError>;
+
+    /// As [`Stream::run`], and returns the device time that the work took, start to end.
+    fn time(&mut self, work: &mut Work<'_>) -> Result<Duration, DeviceError>;
 
     /// For backends: the concrete stream.
     fn as_any(&mut self) -> &mut dyn Any;
