@@ -14,14 +14,17 @@ mod device;
 mod executable;
 mod isa;
 mod kernel;
+mod level;
 mod registry;
 mod tape;
 mod threads;
+mod vmath;
 
 pub use copy::Copy;
 pub use device::CpuDevice;
 pub use isa::{available_isas, detect_isa};
 pub use kernel::{ArgSizes, Args, Kernel, KernelError, size_of_f32};
+pub use level::Level;
 pub use registry::KERNELS;
 pub use tape::{Tape, TapeInput};
 pub use threads::{SharedMut, Threads};
