@@ -10,7 +10,8 @@ use tactician_device::{
     Span, StepDesc, Stream, Work, host_constants, host_pointer,
 };
 
-use crate::isa::{available_isas, detect_isa};
+use crate::isa::available_isas;
+use crate::level::Level;
 use crate::threads::Threads;
 use crate::{cpuinfo, registry};
 
@@ -22,7 +23,6 @@ const NAME: &str = "the CPU";
 /// Streams run work at once: when a call returns, the work is done.
 pub struct CpuDevice {
     info: DeviceInfo,
-    isa: Isa,
     threads: Arc<Threads>,
 }
 
@@ -34,9 +34,8 @@ impl CpuDevice {
     /// When the threads cannot be started.
     pub fn new(threads: Option<usize>) -> Result<CpuDevice, DeviceError> {
         let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
-        let threads = Threads::new(count)
-            .map_err(|reason| DeviceError::Failed { call: "starting worker threads".into(), reason })?;
-        let isa = detect_isa();
+        let threads = start(count)?;
+        let isa = threads.level().isa();
         let [l1_bytes, l2_bytes, l3_bytes] = cpuinfo::caches();
         let info = DeviceInfo {
             kind: DeviceKind::Cpu(CpuInfo { isa, threads: threads.count(), l1_bytes, l2_bytes, l3_bytes }),
@@ -46,7 +45,7 @@ impl CpuDevice {
                 ("kernels".to_owned(), env!("TACTICIAN_CPU_SOURCES").to_owned()),
             ]),
         };
-        Ok(CpuDevice { info, isa, threads: Arc::new(threads) })
+        Ok(CpuDevice { info, threads: Arc::new(threads) })
     }
 
     /// The same device held to the instruction set `isa`.
@@ -60,7 +59,7 @@ impl CpuDevice {
                 reason: format!("this processor offers {}", list(available_isas())),
             });
         }
-        self.isa = isa;
+        self.threads = Arc::new(start(self.threads.count())?.with_level(Level::of(isa)));
         let DeviceKind::Cpu(cpu) = &mut self.info.kind else { return Ok(self) };
         cpu.isa = isa;
         Ok(self)
@@ -73,8 +72,13 @@ impl CpuDevice {
 
     /// The instruction set that kernels use.
     pub fn isa(&self) -> Isa {
-        self.isa
+        self.threads.level().isa()
     }
+}
+
+fn start(threads: usize) -> Result<Threads, DeviceError> {
+    Threads::new(threads)
+        .map_err(|reason| DeviceError::Failed { call: "starting worker threads".into(), reason })
 }
 
 fn list(isas: &[Isa]) -> String {
@@ -95,7 +99,7 @@ impl Device for CpuDevice {
     }
 
     fn prepare(&self, step: &StepDesc<'_>) -> Result<Box<dyn Executable>, DeviceError> {
-        registry::decode(step, &self.threads, self.isa)
+        registry::decode(step, &self.threads)
     }
 
     fn stream(&self) -> Result<Box<dyn Stream>, DeviceError> {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use tactician_device::{DeviceError, Executable, Isa, Span, StepDesc, Stream};
+use tactician_device::{DeviceError, Executable, Span, StepDesc, Stream};
 
 use crate::kernel::{Args, Kernel};
 use crate::threads::Threads;
@@ -20,7 +20,6 @@ impl<K: Kernel> Prepared<K> {
     pub(crate) fn from_step(
         step: &StepDesc<'_>,
         threads: &Arc<Threads>,
-        isa: Isa,
     ) -> Result<CpuExecutable, DeviceError> {
         let bad = |problem: String| DeviceError::BadStep { kernel: K::NAME.to_owned(), problem };
         let (mut kernel, rest): (K, &[u8]) = postcard::take_from_bytes(step.params)
@@ -47,7 +46,7 @@ impl<K: Kernel> Prepared<K> {
                 sizes.scratch, step.scratch
             )));
         }
-        kernel.prepare(isa).map_err(bad)?;
+        kernel.prepare(threads.level().isa()).map_err(bad)?;
         Ok(Box::new(Prepared {
             kernel,
             inputs: step.inputs.len(),

@@ -13,10 +13,9 @@ macro_rules! cpu_kernels {
         pub(crate) fn decode(
             step: &StepDesc<'_>,
             threads: &std::sync::Arc<crate::Threads>,
-            isa: tactician_device::Isa,
         ) -> Result<CpuExecutable, DeviceError> {
             match step.kernel {
-                $(<$kernel as crate::Kernel>::NAME => Prepared::<$kernel>::from_step(step, threads, isa),)*
+                $(<$kernel as crate::Kernel>::NAME => Prepared::<$kernel>::from_step(step, threads),)*
                 other => Err(DeviceError::UnknownKernel { kernel: other.to_owned(), device: "CPU" }),
             }
         }

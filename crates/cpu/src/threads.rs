@@ -1,11 +1,15 @@
 use std::marker::PhantomData;
 
-/// A pool of worker threads on which kernels split their work.
+use crate::isa::detect_isa;
+use crate::level::Level;
+
+/// A pool of worker threads on which kernels split their work, and the instruction set that they use there.
 ///
 /// Inside [`Threads::install`] the caller is one of the workers, so starting parallel work costs no hand-over.
 pub struct Threads {
     pool: Option<rayon::ThreadPool>,
     count: usize,
+    level: Level,
 }
 
 impl Threads {
@@ -15,15 +19,26 @@ impl Threads {
     /// When the threads cannot be started.
     pub fn new(count: usize) -> Result<Threads, String> {
         let count = count.max(1);
+        let level = Level::of(detect_isa());
         if count == 1 {
-            return Ok(Threads { pool: None, count });
+            return Ok(Threads { pool: None, count, level });
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(count)
             .thread_name(|i| format!("tactician-{i}"))
             .build()
             .map_err(|e| format!("could not start {count} threads: {e}"))?;
-        Ok(Threads { pool: Some(pool), count })
+        Ok(Threads { pool: Some(pool), count, level })
+    }
+
+    /// The same threads, their kernels held to `level`. Without this it is the best present.
+    pub fn with_level(self, level: Level) -> Threads {
+        Threads { level, ..self }
+    }
+
+    /// The instruction set that kernels use.
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// Number of threads.

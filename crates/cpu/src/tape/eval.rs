@@ -49,9 +49,10 @@ fn run_body<const FMA: bool>(tape: &Tape, in_place: Option<u16>, inputs: &[TapeI
     }
     let n = out.len();
     let width = n.next_multiple_of(LANES).min(BLOCK);
-    // SAFETY (of the `fill`s and `copy`s below): a slot is `BLOCK` floats long and nothing else points into it.
-    let fill = |s: u8, v: f32| unsafe {
-        std::slice::from_raw_parts_mut(slot(s).cast::<MaybeUninit<f32>>(), width).fill(MaybeUninit::new(v));
+    let fill = |s: u8, v: f32| {
+        // SAFETY: a slot is `BLOCK ≥ width` floats long and nothing else points into it.
+        let slot = unsafe { std::slice::from_raw_parts_mut(slot(s).cast::<MaybeUninit<f32>>(), width) };
+        slot.fill(MaybeUninit::new(v));
     };
     for s in 0..tape.slots {
         fill(s, 0.0);
