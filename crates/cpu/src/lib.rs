@@ -8,9 +8,11 @@
 //! long its arguments must be, and runs on them. Parameters come from a plan file and are untrusted: whatever they
 //! hold, `check` must make out-of-bounds access impossible.
 
+mod conv;
 mod copy;
 mod cpuinfo;
 mod device;
+mod epilogue;
 mod executable;
 mod isa;
 mod kernel;
@@ -20,8 +22,10 @@ mod tape;
 mod threads;
 mod vmath;
 
+pub use conv::ConvGeometry;
 pub use copy::Copy;
 pub use device::CpuDevice;
+pub use epilogue::{Activation, CompiledEpilogue, Epilogue, EpilogueOperand, MAX_OPERANDS};
 pub use isa::{available_isas, detect_isa};
 pub use kernel::{ArgSizes, Args, Kernel, KernelError, size_of_f32};
 pub use level::Level;

@@ -1,0 +1,5 @@
+//! Convolution kernels, one file a family.
+
+mod geometry;
+
+pub use geometry::ConvGeometry;
