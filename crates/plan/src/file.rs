@@ -1,0 +1,276 @@
+//! Reading and writing the file. `docs/plan-format.md` is the definition.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use thiserror::Error;
+
+use crate::ALIGNMENT;
+use crate::meta::PlanMeta;
+use crate::validate::validate;
+
+/// First bytes of a plan file.
+pub const MAGIC: [u8; 8] = *b"TACTPLAN";
+
+/// Version of the file format.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Length of the header.
+pub const HEADER_LEN: usize = 64;
+
+/// Longest metadata accepted.
+const MAX_META: u64 = 1 << 30;
+
+/// A plan: metadata, and constants in memory or in a mapped file.
+#[derive(Clone)]
+pub struct Plan {
+    /// What it says.
+    pub meta: PlanMeta,
+    constants: Arc<ConstantBytes>,
+}
+
+/// The bytes of the constant section.
+pub struct ConstantBytes {
+    source: Source,
+    start: usize,
+}
+
+enum Source {
+    Owned(Vec<u8>),
+    Mapped(Mmap),
+}
+
+impl ConstantBytes {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.source {
+            Source::Owned(v) => &v[self.start..],
+            Source::Mapped(m) => &m[self.start..],
+        }
+    }
+}
+
+/// A plan cannot be loaded.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file cannot be opened or read.
+    #[error("could not read the plan {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not a plan at all.
+    #[error("this is not a plan: it does not start with {:?}; plans are made by `tactician build`", String::from_utf8_lossy(&MAGIC))]
+    NotAPlan,
+    /// A plan of another format version.
+    #[error("the plan has format version {found}, this program reads {FORMAT_VERSION}; build it again")]
+    Version {
+        /// Its version.
+        found: u32,
+    },
+    /// Shorter or longer than it says.
+    #[error(
+        "the plan should be {expected} bytes long but is {found}: it was cut off or something was appended; copy or build it again"
+    )]
+    Length {
+        /// What the header says.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// Contents do not match the checksum.
+    #[error("the plan is damaged: its checksum does not match; copy or build it again")]
+    Checksum,
+    /// The contents contradict themselves.
+    #[error("the plan is invalid: {place}: {what}; build it again")]
+    Invalid {
+        /// Where.
+        place: String,
+        /// What.
+        what: String,
+    },
+}
+
+/// A plan cannot be written.
+#[derive(Debug, Error)]
+#[error("could not write the plan {path}: {source}")]
+pub struct SaveError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: std::io::Error,
+}
+
+/// The header's fields.
+struct Header {
+    meta_len: u64,
+    constants_start: u64,
+    file_len: u64,
+    hash: [u8; 32],
+}
+
+impl Header {
+    fn bytes(&self) -> [u8; HEADER_LEN] {
+        let mut h = [0; HEADER_LEN];
+        h[..8].copy_from_slice(&MAGIC);
+        h[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        h[12..16].copy_from_slice(&(self.constants_start as u32).to_le_bytes());
+        h[16..24].copy_from_slice(&self.meta_len.to_le_bytes());
+        h[24..32].copy_from_slice(&self.file_len.to_le_bytes());
+        h[32..].copy_from_slice(&self.hash);
+        h
+    }
+}
+
+/// The hash covers the header before it and everything after.
+fn hash_of(header: &[u8], rest: &[u8]) -> [u8; 32] {
+    *blake3::Hasher::new().update(&header[..32]).update(rest).finalize().as_bytes()
+}
+
+impl Plan {
+    /// A plan in memory. `constants` is the constant section, laid out as `meta.constants` says.
+    ///
+    /// # Errors
+    /// When the metadata contradicts itself or the constants.
+    pub fn new(meta: PlanMeta, constants: Vec<u8>) -> Result<Plan, LoadError> {
+        validate(&meta, constants.len() as u64)
+            .map_err(|(what, place)| LoadError::Invalid { place, what })?;
+        Ok(Plan { meta, constants: Arc::new(ConstantBytes { source: Source::Owned(constants), start: 0 }) })
+    }
+
+    /// The constant section.
+    pub fn constants(&self) -> &Arc<ConstantBytes> {
+        &self.constants
+    }
+
+    /// Opens a plan file and checks all of it.
+    ///
+    /// The file is mapped, so weights are read from it in place; do not change or truncate it while it is loaded
+    /// (replace it by renaming, as [`Plan::save`] does).
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no plan, is of another version, damaged or invalid.
+    pub fn open(path: &Path) -> Result<Plan, LoadError> {
+        let io = |source| LoadError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() < HEADER_LEN as u64 {
+            return Plan::from_bytes(fs::read(path).map_err(io)?);
+        }
+        // SAFETY: the mapping is private and read-only. A process that truncates the file meanwhile would make reads
+        // fail with SIGBUS; the documentation above forbids that, as every user of mapped files must.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let (meta, start) = parse(&map)?;
+        Ok(Plan { meta, constants: Arc::new(ConstantBytes { source: Source::Mapped(map), start }) })
+    }
+
+    /// Reads a plan from bytes and checks all of it.
+    ///
+    /// # Errors
+    /// As [`Plan::open`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Plan, LoadError> {
+        let (meta, start) = parse(&bytes)?;
+        Ok(Plan { meta, constants: Arc::new(ConstantBytes { source: Source::Owned(bytes), start }) })
+    }
+
+    fn head(&self) -> Result<(Header, Vec<u8>), String> {
+        let mut meta = postcard::to_stdvec(&self.meta).map_err(|e| e.to_string())?;
+        let meta_len = meta.len() as u64;
+        let start = (HEADER_LEN as u64 + meta_len).next_multiple_of(ALIGNMENT);
+        if start > u64::from(u32::MAX) || meta_len > MAX_META {
+            return Err(format!("{meta_len} bytes of metadata are too many"));
+        }
+        meta.resize(start as usize - HEADER_LEN, 0);
+        let file_len = start + self.constants.bytes().len() as u64;
+        let mut header = Header { meta_len, constants_start: start, file_len, hash: [0; 32] };
+        header.hash = *blake3::Hasher::new()
+            .update(&header.bytes()[..32])
+            .update(&meta)
+            .update(self.constants.bytes())
+            .finalize()
+            .as_bytes();
+        Ok((header, meta))
+    }
+
+    /// The file's bytes. Equal plans give equal bytes.
+    ///
+    /// # Errors
+    /// When the metadata is too large.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        let (header, meta) = self.head()?;
+        Ok([&header.bytes()[..], &meta, self.constants.bytes()].concat())
+    }
+
+    /// Writes the file aside, then renames it: the old file stays until the new one is whole.
+    ///
+    /// # Errors
+    /// When the folder cannot be written or the disk is full; nothing is left behind then.
+    pub fn save(&self, path: &Path) -> Result<(), SaveError> {
+        let fail = |source| SaveError { path: path.to_owned(), source };
+        let (header, meta) = self.head().map_err(|e| fail(std::io::Error::other(e)))?;
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(format!(".{}.tmp", std::process::id()));
+        let aside = PathBuf::from(aside);
+        let written = File::create(&aside).and_then(|f| {
+            let mut out = BufWriter::new(f);
+            out.write_all(&header.bytes())?;
+            out.write_all(&meta)?;
+            out.write_all(self.constants.bytes())?;
+            out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+        });
+        let moved = written.and_then(|()| fs::rename(&aside, path));
+        if moved.is_err() {
+            // The error that counts is the one being returned.
+            let _ = fs::remove_file(&aside);
+        }
+        moved.map_err(fail)
+    }
+}
+
+/// Checks a whole file; returns its metadata and where the constants start.
+fn parse(bytes: &[u8]) -> Result<(PlanMeta, usize), LoadError> {
+    let invalid = |place: &str, what: &str| LoadError::Invalid { place: place.into(), what: what.into() };
+    if bytes.len() < 12 || bytes[..8] != MAGIC {
+        return Err(LoadError::NotAPlan);
+    }
+    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let found = word(8);
+    if found != FORMAT_VERSION {
+        return Err(LoadError::Version { found });
+    }
+    if bytes.len() < HEADER_LEN {
+        return Err(LoadError::Length { expected: HEADER_LEN as u64, found: bytes.len() as u64 });
+    }
+    let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
+    let (start, meta_len, file_len) = (u64::from(word(12)), long(16), long(24));
+    if file_len != bytes.len() as u64 {
+        return Err(LoadError::Length { expected: file_len, found: bytes.len() as u64 });
+    }
+    if hash_of(bytes, &bytes[HEADER_LEN..]) != bytes[32..HEADER_LEN] {
+        return Err(LoadError::Checksum);
+    }
+    let fits = meta_len <= MAX_META
+        && start <= file_len
+        && HEADER_LEN as u64 + meta_len <= start
+        && start.is_multiple_of(ALIGNMENT);
+    if !fits {
+        return Err(invalid("header", "its offsets do not fit together"));
+    }
+    let text = &bytes[HEADER_LEN..HEADER_LEN + meta_len as usize];
+    let (meta, left): (PlanMeta, &[u8]) = postcard::take_from_bytes(text)
+        .map_err(|e| invalid("metadata", &format!("it does not decode ({e})")))?;
+    if !left.is_empty() {
+        return Err(invalid("metadata", "something follows it"));
+    }
+    validate(&meta, file_len - start).map_err(|(what, place)| LoadError::Invalid { place, what })?;
+    Ok((meta, start as usize))
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;
