@@ -1,1 +1,23 @@
-//! Private part of `tactician`.
+//! Loads plans and runs them. Knows the plan format and the device backends, nothing of how plans are made, so that a
+//! program that only runs plans links nothing else.
+//!
+//! ```text
+//!  Plan + Device ─▶ Engine (weights, prepared steps; shared) ─▶ Context (arena, bindings, stream; one a thread)
+//!                                                                  set_input ▶ enqueue ▶ output
+//! ```
+//!
+//! Running a plan from a stranger is as safe as the kernels' own checks: nothing in a plan is executable code on the
+//! CPU, every size and offset is checked when it is loaded, and each kernel checks its parameters when it is prepared.
+
+mod context;
+mod engine;
+mod error;
+mod npy;
+mod tensor;
+
+pub use context::Context;
+pub use engine::{Engine, MemoryReport, device_for, target_of};
+pub use error::{EngineError, RunError};
+pub use npy::NpyError;
+pub use tactician_plan::{LoadError, Plan, PlanMeta, Port};
+pub use tensor::{Element, Tensor};
