@@ -1,1 +1,80 @@
-//! Tactic families.
+//! Tactic families of `tactician`: every way to run a region, on every device.
+//!
+//! ```text
+//!  Problem + DeviceInfo ──Family::tactics──▶ [Tactic {id, layouts, workspace}] ──Tactic::emit(weights)──▶ Emission
+//!                                                                                    (plan steps, packed weights)
+//! ```
+//!
+//! A private dependency of the public crate. A family is one file under `src/families`, found by the build script;
+//! `docs/adding-a-tactic.md` is the recipe. A tactic's name is `family/parameters`: readable, stable, never an index.
+
+mod conv;
+mod cpu;
+mod emission;
+pub mod epilogue;
+pub mod layout;
+
+use std::fmt;
+
+pub use emission::{Arg, Emission, Emit, EmitError, Packed, StepSpec};
+use tactician_device::DeviceInfo;
+use tactician_ir::{Problem, Tensor};
+use tactician_types::Layout;
+
+include!(concat!(env!("OUT_DIR"), "/families.rs"));
+
+/// A family of tactics: one algorithm on one kind of device, with its parameters.
+pub trait Family: Sync {
+    /// The stable name, such as `conv.cpu.winograd`.
+    fn id(&self) -> &'static str;
+
+    /// Its tactics for a problem; none when it does not serve the problem or the device.
+    fn tactics(&self, problem: &Problem, device: &DeviceInfo) -> Vec<Tactic>;
+}
+
+/// One way to run a problem.
+pub struct Tactic {
+    /// Stable name: `family/parameters`.
+    pub id: String,
+    /// Layout wanted of each operand that is no constant; constants are packed, theirs is [`Layout::Plain`].
+    pub inputs: Vec<Layout>,
+    /// Layout of the output.
+    pub output: Layout,
+    /// Scratch in bytes.
+    pub workspace: u64,
+    /// How much larger its rounding error may be than that of plain summation: the constant of the algorithm.
+    pub amplification: f64,
+    /// Makes the steps.
+    pub emit: Emit,
+}
+
+impl Tactic {
+    /// Packs constants and makes the plan's steps. `constants[i]` is operand `i` if it is constant.
+    ///
+    /// # Errors
+    /// When the constants do not fit the problem.
+    pub fn emit(&self, constants: &[Option<Tensor>]) -> Result<Emission, EmitError> {
+        (self.emit)(constants)
+    }
+}
+
+impl fmt::Debug for Tactic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} -> {} ({} B)", self.id, self.inputs, self.output, self.workspace)
+    }
+}
+
+/// The kernel that copies bytes, on every device.
+pub const COPY_KERNEL: &str = <tactician_cpu::Copy as tactician_cpu::Kernel>::NAME;
+
+/// Parameters of [`COPY_KERNEL`] for `bytes` bytes.
+pub fn copy_params(bytes: u64) -> Vec<u8> {
+    postcard::to_stdvec(&tactician_cpu::Copy { bytes }).expect("a number always encodes")
+}
+
+/// All tactics of all families for a problem on a device, by name.
+pub fn tactics(problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
+    let mut list: Vec<Tactic> = ALL.iter().flat_map(|f| f.tactics(problem, device)).collect();
+    list.sort_by(|a, b| a.id.cmp(&b.id));
+    list
+}

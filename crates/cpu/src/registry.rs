@@ -24,4 +24,11 @@ macro_rules! cpu_kernels {
 
 cpu_kernels! {
     crate::copy::Copy,
+    // conv
+    crate::conv::DirectConv,
+    crate::conv::DepthwiseConv,
+    crate::conv::WinogradConv,
+    // gemm
+    // ops
+    // movement
 }

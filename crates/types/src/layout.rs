@@ -12,8 +12,8 @@ pub enum Layout {
     /// Axis 1 moved to the end; `NHWC` for images. Needs rank 3 or more.
     ChannelsLast,
     /// Axis 1 split into blocks of this many channels, the position within a block moved to the end:
-    /// `N, ⌈C/b⌉, spatial…, b`. The channels that pad the last block hold zeros, always: consumers may rely on
-    /// it and producers must write them. Needs rank 3 or more.
+    /// `N, ⌈C/b⌉, spatial…, b`. The channels that pad the last block may hold anything, NaN included:
+    /// producers write something there, consumers never let it reach a real channel. Needs rank 3 or more.
     Blocked(u8),
 }
 

@@ -1,0 +1,1 @@
+//! Kernels that move elements: layouts, transposes, joins, parts, borders, gathers, resampling.

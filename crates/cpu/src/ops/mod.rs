@@ -1,0 +1,1 @@
+//! Kernels that compute on tensors: pointwise, pools, reductions, softmax, norms.

@@ -1,0 +1,109 @@
+//! What CPU families share.
+
+use std::sync::Arc;
+
+use tactician_cpu::Kernel;
+use tactician_device::CpuInfo;
+use tactician_ir::{Problem, Tensor};
+use tactician_types::{DType, Layout};
+
+use crate::emission::{Arg, Emission, EmitError, Packed, StepSpec};
+use crate::{Tactic, layout};
+
+/// How a constant operand is packed: what the note says, and the packer.
+pub(crate) type Packer<K> = fn(&K, &Tensor) -> Result<Vec<u8>, String>;
+
+/// What becomes of an operand.
+pub(crate) enum Use<K> {
+    /// Passed as it is: an activation in this layout, or a constant stored in it.
+    As(Layout),
+    /// A constant packed for the kernel.
+    Packed(&'static str, Packer<K>),
+}
+
+/// A tactic of one kernel that takes the operands in order; `uses` says how, one an operand. `None` when the kernel
+/// refuses its own parameters.
+pub(crate) fn kernel_tactic<K: Kernel + Clone>(
+    id: String,
+    problem: &Problem,
+    cpu: &CpuInfo,
+    kernel: K,
+    uses: Vec<Use<K>>,
+    output: Layout,
+) -> Option<Tactic> {
+    let sizes = kernel.sizes(cpu.threads).ok()?;
+    debug_assert_eq!(uses.len(), problem.operands.len());
+    let inputs = uses
+        .iter()
+        .zip(&problem.operands)
+        .map(|(u, o)| match u {
+            Use::As(l) if !o.constant => *l,
+            _ => Layout::Plain,
+        })
+        .collect();
+    let constant: Vec<bool> = problem.operands.iter().map(|o| o.constant).collect();
+    // A kernel that packs weights cannot take them as activations.
+    if uses.iter().zip(&constant).any(|(u, &c)| matches!(u, Use::Packed(..)) && !c) {
+        return None;
+    }
+    let scratch = sizes.scratch;
+    let name = id.clone();
+    let emit = move |constants: &[Option<Tensor>]| {
+        let fail = |problem: String| EmitError { tactic: name.clone(), problem };
+        let mut out = Emission::default();
+        let mut args = Vec::with_capacity(uses.len());
+        for (i, u) in uses.iter().enumerate() {
+            if !constant[i] {
+                args.push(Arg::Operand(i));
+                continue;
+            }
+            let tensor = constants
+                .get(i)
+                .and_then(Option::as_ref)
+                .ok_or_else(|| fail(format!("operand {i} must be constant")))?;
+            let packed = match u {
+                Use::As(l) => Packed {
+                    note: format!("{} {l}", tensor.ty()),
+                    bytes: layout::from_plain(tensor.bytes(), tensor.dtype().size(), tensor.sizes(), *l),
+                },
+                Use::Packed(note, pack) => Packed {
+                    note: format!("{} {note}", tensor.ty()),
+                    bytes: pack(&kernel, tensor).map_err(fail)?,
+                },
+            };
+            args.push(Arg::Packed(out.packed.len()));
+            out.packed.push(packed);
+        }
+        out.steps.push(StepSpec {
+            kernel: K::NAME,
+            params: encode(&kernel).map_err(fail)?,
+            inputs: args,
+            outputs: vec![Arg::Output],
+            scratch,
+        });
+        Ok(out)
+    };
+    Some(Tactic { id, inputs, output, workspace: scratch, amplification: 1.0, emit: Arc::new(emit) })
+}
+
+pub(crate) fn encode<K: Kernel>(kernel: &K) -> Result<Vec<u8>, String> {
+    postcard::to_stdvec(kernel).map_err(|e| format!("its parameters do not encode: {e}"))
+}
+
+/// The floats of a constant.
+pub(crate) fn floats(tensor: &Tensor) -> Result<Vec<f32>, String> {
+    tensor
+        .values::<f32>()
+        .map(|v| v.into_owned())
+        .ok_or_else(|| format!("expected f32 weights, found {}", tensor.ty()))
+}
+
+/// Floats as bytes.
+pub(crate) fn bytes(values: Vec<f32>) -> Vec<u8> {
+    bytemuck::cast_slice(&values).to_vec()
+}
+
+/// Whether every operand and the output are `f32`.
+pub(crate) fn all_f32(problem: &Problem) -> bool {
+    problem.output.dtype == DType::F32 && problem.operands.iter().all(|o| o.ty.dtype == DType::F32)
+}

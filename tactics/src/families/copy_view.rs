@@ -1,0 +1,36 @@
+//! `view`: a reshape is its operand's bytes.
+//!
+//! Serves reshapes in plain layout, on every device, for nothing: the plan gets no step.
+
+use std::sync::Arc;
+
+use tactician_device::DeviceInfo;
+use tactician_ir::{Op, Problem};
+use tactician_types::Layout;
+
+use crate::{Emission, Family, Tactic};
+
+pub(crate) static FAMILY: View = View;
+
+pub(crate) struct View;
+
+impl Family for View {
+    fn id(&self) -> &'static str {
+        "view"
+    }
+
+    fn tactics(&self, problem: &Problem, _device: &DeviceInfo) -> Vec<Tactic> {
+        let moves_nothing = matches!(problem.anchor, Op::Reshape(_)) && problem.epilogue.is_identity();
+        if !moves_nothing || problem.operands[0].constant {
+            return vec![];
+        }
+        vec![Tactic {
+            id: "view/plain".into(),
+            inputs: vec![Layout::Plain],
+            output: Layout::Plain,
+            workspace: 0,
+            amplification: 1.0,
+            emit: Arc::new(|_| Ok(Emission { view_of: Some(0), ..Emission::default() })),
+        }]
+    }
+}
