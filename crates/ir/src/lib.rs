@@ -21,6 +21,7 @@
 //!
 //! Ids stay valid when other nodes come and go.
 
+pub mod build;
 pub mod dim;
 mod graph;
 mod ops;
@@ -30,6 +31,7 @@ mod tensor;
 pub mod text;
 pub mod verify;
 
+pub use build::{ActivationKind, BuildErrors, LayerError, NetworkBuilder, ScaleMode, TensorRef, Weights};
 pub use dim::{Dim, Symbols};
 pub use graph::{Graph, GraphError, Node, NodeId, ValueId};
 pub use ops::*;

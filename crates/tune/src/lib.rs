@@ -1,1 +1,17 @@
-//! Private part of `tactician`.
+//! Measuring tactics: filters, numerics gate, timing, and the table that keeps every result.
+//!
+//! ```text
+//!  problems ─▶ tactics ─▶ filters ─▶ gate (reference, guard zones, poison) ─▶ race ─▶ TacticTable ─▶ file
+//! ```
+//!
+//! A private dependency of the public crate. Works on any [`tactician_device::Device`]; the replay device tests it.
+
+mod gate;
+mod table;
+mod timing;
+mod trial;
+mod tuner;
+
+pub use table::{Row, TABLE_VERSION, TableError, TacticTable, Timing, Verdict};
+pub use timing::TimingOptions;
+pub use tuner::{Progress, TuneError, TuneOptions, TuneReport, facts, tune};

@@ -1,0 +1,319 @@
+//! How far a correct evaluation in working precision may be from the exact value.
+//!
+//! Higham, "Accuracy and Stability of Numerical Algorithms" (2nd ed.), chapter 3: a sum of `n` products computed in
+//! any order with unit roundoff `u` is off by at most `γₙ Σ|aᵢ||bᵢ|`, `γₙ = n·u/(1 − n·u)`. The anchor's bound is
+//! that formula with the sum of absolute values evaluated in `f64`; the epilogue then carries value and bound
+//! through every node, each adding its own rounding.
+
+use tactician_ir::{DType, ExprNode, Op, PoolKind, Problem, ReduceKind, Tensor, Unary};
+
+use crate::error::ReferenceError;
+use crate::expr::{Number, apply};
+use crate::problem::{eval_both, eval_value, failed};
+use crate::value::{Data, Value, advance, broadcast_strides, offset};
+
+/// Roundings in a library or vector function: a few units in the last place.
+const FUNCTION_ULPS: f64 = 8.0;
+
+/// Values below this are flushed or rounded absolutely rather than relatively.
+const TINY: f64 = 1e-37;
+
+fn unit(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => 2f64.powi(-53),
+        DType::F16 => 2f64.powi(-11),
+        DType::BF16 => 2f64.powi(-8),
+        _ => 2f64.powi(-24),
+    }
+}
+
+/// Short floats are accumulated in `f32`.
+fn accumulator_unit(dtype: DType) -> f64 {
+    if dtype == DType::F64 { unit(DType::F64) } else { unit(DType::F32) }
+}
+
+/// A bound on the error of each output element of a correct evaluation: in any order of summation, in the working
+/// precision of the types, with each function off by a few units in the last place. `amplification` multiplies the
+/// anchor's part, for algorithms such as Winograd's whose error constant is larger. `exact` is
+/// [`crate::eval_problem_f64`]'s result.
+///
+/// # Errors
+/// When the operands do not fit the problem.
+pub fn error_bound(
+    problem: &Problem,
+    operands: &[&Tensor],
+    exact: &[f64],
+    amplification: f64,
+) -> Result<Vec<f64>, ReferenceError> {
+    let values: Vec<Value> = operands.iter().map(|t| Value::of(t)).collect();
+    let list: Vec<&Value> = values.iter().collect();
+    let (result, _) = eval_both(problem, &list, true)?;
+    if let Op::Pointwise(e) = &problem.anchor {
+        let zero: Vec<Vec<f64>> = list.iter().map(|v| vec![0.0; v.len()]).collect();
+        return propagate(e, &list, &zero, &result.sizes).map_err(|p| failed(&problem.anchor, p));
+    }
+    let mut anchor = anchor_bound(problem, &list[..problem.anchor_operands], &result)?;
+    let own = if problem.result.dtype.is_float() { unit(problem.result.dtype) } else { 0.0 };
+    let moves = moves_only(&problem.anchor);
+    for (b, v) in anchor.iter_mut().zip(result.floats()) {
+        *b *= amplification;
+        if !moves {
+            *b += own * v.abs() + TINY;
+        }
+    }
+    if problem.epilogue.is_identity() {
+        debug_assert_eq!(anchor.len(), exact.len());
+        return Ok(anchor);
+    }
+    let mut inputs = vec![&result];
+    inputs.extend(&list[problem.anchor_operands..]);
+    let mut errors = vec![anchor];
+    errors.extend(list[problem.anchor_operands..].iter().map(|v| vec![0.0; v.len()]));
+    propagate(&problem.epilogue, &inputs, &errors, &result.sizes).map_err(|p| failed(&problem.anchor, p))
+}
+
+fn moves_only(op: &Op) -> bool {
+    match op {
+        Op::Pool(p) => p.kind == PoolKind::Max,
+        Op::Reduce(r) => {
+            matches!(r.kind, ReduceKind::Max | ReduceKind::Min)
+                || r.axes.is_empty() && r.kind == ReduceKind::Sum
+        }
+        Op::Resize(r) => matches!(r.mode, tactician_ir::ResizeMode::Nearest(_)),
+        Op::Reshape(_)
+        | Op::Transpose(_)
+        | Op::Expand(_)
+        | Op::Concat(_)
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::Gather(_)
+        | Op::GatherElements(_) => true,
+        _ => false,
+    }
+}
+
+/// The bound of the anchor's own evaluation.
+fn anchor_bound(problem: &Problem, x: &[&Value], result: &Value) -> Result<Vec<f64>, ReferenceError> {
+    let op = &problem.anchor;
+    let u = accumulator_unit(problem.result.dtype);
+    let gamma = |n: usize| (n + 4) as f64 * u;
+    let absolute = || -> Result<Value, ReferenceError> {
+        let abs: Vec<Value> = x.iter().map(|v| v.abs()).collect();
+        eval_value(op, &abs.iter().collect::<Vec<_>>(), true)
+    };
+    let relative = |factor: f64| result.floats().iter().map(|v| factor * v.abs()).collect::<Vec<f64>>();
+    let scaled = |v: Value, factor: f64| v.floats().iter().map(|m| factor * m).collect::<Vec<f64>>();
+    let group = |axes: &[usize]| axes.iter().map(|&a| x[0].sizes[a]).product::<usize>();
+    Ok(match op {
+        _ if moves_only(op) => vec![0.0; result.len()],
+        Op::Conv(_) => scaled(absolute()?, gamma(x[1].sizes[1..].iter().product())),
+        Op::ConvTranspose(_) => scaled(absolute()?, gamma(x[1].len() / x[1].sizes[1].max(1))),
+        Op::MatMul(m) => {
+            let r = x[0].sizes.len();
+            scaled(absolute()?, gamma(x[0].sizes[if m.trans_a { r - 2 } else { r - 1 }]))
+        }
+        Op::Pool(p) => {
+            let n: usize = p.window.iter().product();
+            scaled(
+                absolute()?,
+                if matches!(p.kind, PoolKind::Lp { .. }) { gamma(n) + 64.0 * u } else { gamma(n) },
+            )
+        }
+        Op::Reduce(r) => {
+            let n = group(&r.axes);
+            match r.kind {
+                ReduceKind::Sum | ReduceKind::Mean => scaled(absolute()?, gamma(n)),
+                ReduceKind::LogSum => {
+                    // The logarithm turns the sum's relative error into an absolute one.
+                    let mut sum = r.clone();
+                    sum.kind = ReduceKind::Sum;
+                    let of = |x: &Value| eval_value(&Op::Reduce(sum.clone()), &[x], true);
+                    let (s, m) = (of(x[0])?, of(&x[0].abs())?);
+                    s.floats()
+                        .iter()
+                        .zip(m.floats())
+                        .zip(result.floats())
+                        .map(|((s, m), v)| gamma(n) * m / s.abs() * 2.0 + FUNCTION_ULPS * u * (1.0 + v.abs()))
+                        .collect()
+                }
+                ReduceKind::LogSumExp => {
+                    let top = x[0].floats().iter().fold(0.0f64, |m, v| m.max(v.abs()));
+                    result
+                        .floats()
+                        .iter()
+                        .map(|v| (gamma(n) + FUNCTION_ULPS * u) * (1.0 + v.abs() + 2.0 * top))
+                        .collect()
+                }
+                _ => relative(2.0 * gamma(n) + FUNCTION_ULPS * u),
+            }
+        }
+        Op::Softmax(s) => {
+            let n = group(&[s.axis]);
+            let top = x[0].floats().iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            let c = 2.0 * gamma(n) + (FUNCTION_ULPS * 2.0 + 4.0 * top) * u;
+            if s.log { result.floats().iter().map(|v| c * (1.0 + v.abs())).collect() } else { relative(c) }
+        }
+        Op::BatchNorm(b) => {
+            let plane: usize = x[0].sizes[2..].iter().product();
+            let channels = x[0].sizes[1];
+            let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|i| x[i].floats());
+            x[0].floats()
+                .iter()
+                .enumerate()
+                .map(|(i, v)| {
+                    let c = i / plane % channels;
+                    let root = (variance[c] + f64::from(b.epsilon)).sqrt();
+                    16.0 * u * (scale[c].abs() * (v.abs() + mean[c].abs()) / root + bias[c].abs())
+                })
+                .collect()
+        }
+        Op::LayerNorm(n) => norm_bound(x, result, x[0].sizes[n.axis..].iter().product(), n.epsilon, u),
+        Op::RmsNorm(n) => relative(4.0 * gamma(x[0].sizes[n.axis..].iter().product()) + FUNCTION_ULPS * u),
+        Op::InstanceNorm(n) => norm_bound(x, result, x[0].sizes[2..].iter().product(), n.epsilon, u),
+        Op::GroupNorm(n) => {
+            norm_bound(x, result, x[0].sizes[1..].iter().product::<usize>() / n.groups, n.epsilon, u)
+        }
+        Op::Lrn(l) => relative((l.size as f64 + 8.0) * 2.0 * u * f64::from(l.beta.abs().max(1.0)) + 64.0 * u),
+        Op::Resize(r) => {
+            // Coordinates are computed in f32 too: a weight may be off by a rounding of the coordinate.
+            let size = r.axes.iter().map(|a| x[0].sizes[a.axis]).max().unwrap_or(1) as f64;
+            let top = x[0].floats().iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            vec![(32.0 * size * unit(DType::F32) + 64.0 * u) * top * r.axes.len().max(1) as f64; result.len()]
+        }
+        _ => relative(64.0 * u),
+    })
+}
+
+/// Normalisation with computed statistics over runs of `n`: the mean is off by `γₙ·mean|x|`, the variance by its own
+/// relative `γₙ` and the square of the mean's error.
+fn norm_bound(x: &[&Value], result: &Value, n: usize, epsilon: f32, u: f64) -> Vec<f64> {
+    let gamma = (n + 16) as f64 * u;
+    let largest = |i: usize| {
+        x.get(i)
+            .map_or(if i == 1 { 1.0 } else { 0.0 }, |v| v.floats().iter().fold(0.0f64, |m, v| m.max(v.abs())))
+    };
+    let (scale, bias) = (largest(1), largest(2));
+    let mut out = Vec::with_capacity(result.len());
+    for run in x[0].floats().chunks(n.max(1)) {
+        let mean = run.iter().sum::<f64>() / run.len() as f64;
+        let size = run.iter().map(|v| v.abs()).sum::<f64>() / run.len() as f64;
+        let variance = run.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / run.len() as f64;
+        let root = (variance + f64::from(epsilon)).sqrt();
+        let shift = gamma * size / root;
+        out.extend(run.iter().map(|v| {
+            scale
+                * (gamma * (v.abs() + size) / root
+                    + (v - mean).abs() / root * (gamma + shift + shift * shift))
+                + 4.0 * u * bias
+        }));
+    }
+    out
+}
+
+/// Carries errors through an expression: every node is evaluated at the ends of its operands' intervals and rounded.
+fn propagate(
+    expr: &tactician_ir::Expr,
+    inputs: &[&Value],
+    errors: &[Vec<f64>],
+    sizes: &[usize],
+) -> Result<Vec<f64>, String> {
+    let types: Vec<DType> = inputs.iter().map(|v| v.dtype).collect();
+    let types = expr.dtypes(&types)?;
+    let steps: Vec<Vec<usize>> = inputs.iter().map(|v| broadcast_strides(&v.sizes, sizes)).collect();
+    let nodes = expr.nodes();
+    let root = expr.root() as usize;
+    let n: usize = sizes.iter().product();
+    let mut out = Vec::with_capacity(n);
+    let mut index = vec![0; sizes.len()];
+    let mut values = vec![Number::I(0); nodes.len()];
+    let mut bounds = vec![0.0f64; nodes.len()];
+    for _ in 0..n {
+        for (at, node) in nodes.iter().enumerate() {
+            if let ExprNode::Input(i) = *node {
+                let place = offset(&index, &steps[i as usize]);
+                values[at] = match &inputs[i as usize].data {
+                    Data::Float(d) => Number::F(d[place]),
+                    Data::Int(d) => Number::I(d[place]),
+                };
+                bounds[at] = errors[i as usize][place];
+                continue;
+            }
+            let v = apply(node, &types, at, |o| values[o as usize]);
+            values[at] = v;
+            bounds[at] = node_bound(node, &types, at, &values, &bounds, v);
+        }
+        out.push(bounds[root]);
+        advance(&mut index, sizes);
+    }
+    Ok(out)
+}
+
+fn float(v: Number) -> f64 {
+    match v {
+        Number::F(x) => x,
+        Number::I(x) => x as f64,
+    }
+}
+
+fn node_bound(
+    node: &ExprNode,
+    types: &[DType],
+    at: usize,
+    values: &[Number],
+    bounds: &[f64],
+    v: Number,
+) -> f64 {
+    let operands: Vec<usize> = node.operands().map(|o| o as usize).collect();
+    let mut spread = 0.0f64;
+    let uncertain: Vec<usize> = operands.iter().copied().filter(|&o| bounds[o] > 0.0).collect();
+    // The corners of the box of operands; for these functions the extremes lie there or the extra terms cover them.
+    for mask in 0..3usize.pow(uncertain.len() as u32) {
+        let shift = |o: usize| {
+            let Some(i) = uncertain.iter().position(|&x| x == o) else { return 0.0 };
+            bounds[o] * ((mask / 3usize.pow(i as u32) % 3) as f64 - 1.0)
+        };
+        let moved = apply(node, types, at, |o| {
+            let o = o as usize;
+            match values[o] {
+                Number::F(x) => Number::F(x + shift(o)),
+                Number::I(x) if shift(o) != 0.0 && types[o] == DType::Bool => {
+                    Number::I(i64::from((x as f64 + shift(o)) > 0.5))
+                }
+                Number::I(x) => Number::I(x.saturating_add(shift(o) as i64)),
+            }
+        });
+        let difference = (float(moved) - float(v)).abs();
+        spread = spread.max(if difference.is_nan() {
+            if uncertain.is_empty() { 0.0 } else { f64::INFINITY }
+        } else {
+            difference
+        });
+    }
+    if let ExprNode::Unary(Unary::Sin | Unary::Cos | Unary::Abs, a) = node {
+        spread = spread.max(bounds[*a as usize]);
+    }
+    if !types[at].is_float() {
+        return spread;
+    }
+    let u = unit(types[at]);
+    let x = float(v).abs();
+    let own = match node {
+        ExprNode::Const(_) | ExprNode::Select(..) => 0.0,
+        ExprNode::Unary(
+            Unary::Neg | Unary::Abs | Unary::Relu | Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round,
+            _,
+        ) => 0.0,
+        ExprNode::Binary(tactician_ir::Binary::Max | tactician_ir::Binary::Min, ..) => 0.0,
+        ExprNode::Unary(
+            Unary::Sigmoid | Unary::Tanh | Unary::Erf | Unary::Softplus | Unary::Sin | Unary::Cos,
+            _,
+        ) => FUNCTION_ULPS * u * x.max(0.05),
+        ExprNode::Unary(..) => {
+            FUNCTION_ULPS * u * (x + if matches!(node, ExprNode::Unary(Unary::Log, _)) { 0.1 } else { 0.0 })
+        }
+        ExprNode::Binary(tactician_ir::Binary::Pow, ..) => 64.0 * u * x * (1.0 + x.ln().abs().min(200.0)),
+        ExprNode::Binary(..) | ExprNode::Cast(..) | ExprNode::Input(_) => 2.0 * u * x,
+    };
+    let own = if own.is_nan() { 0.0 } else { own };
+    spread + own + if own > 0.0 { TINY } else { 0.0 }
+}

@@ -1,0 +1,109 @@
+use tactician_ir::{Conv, ConvTranspose};
+
+use crate::value::{Value, advance, strides};
+
+/// `y[n,k,o] = Σ x[n, c, o·s + r·d − p] · w[k,c,r] + bias[k]`.
+pub(crate) fn conv(op: &Conv, inputs: &[&Value], sizes: &[usize]) -> Value {
+    let (x, w) = (inputs[0], inputs[1]);
+    let (xd, wd) = (x.floats(), w.floats());
+    let (channels, per_group) = (w.sizes[1], sizes[1] / op.groups);
+    let window = &w.sizes[2..];
+    let (xs, out_spatial) = (&x.sizes[2..], &sizes[2..]);
+    let in_plane: usize = xs.iter().product();
+    let out_plane: usize = out_spatial.iter().product();
+    let points: usize = window.iter().product();
+    let steps = strides(xs);
+    let last = xs.len() - 1;
+    let mut out = vec![0.0f64; sizes.iter().product()];
+    let planes: Vec<(usize, &mut [f64])> =
+        if out_plane == 0 { vec![] } else { out.chunks_mut(out_plane).enumerate().collect() };
+    parallel(planes, |(plane, y)| {
+        let (n, k) = (plane / sizes[1], plane % sizes[1]);
+        if let Some(b) = inputs.get(2) {
+            y.fill(b.floats()[k]);
+        }
+        for c in 0..channels {
+            let from = &xd[(n * x.sizes[1] + k / per_group * channels + c) * in_plane..][..in_plane];
+            let mut r = vec![0; window.len()];
+            for point in 0..points {
+                let weight = wd[(k * channels + c) * points + point];
+                // Row by row: the last axis is a strided run whose valid part is known.
+                let row_len = out_spatial[last];
+                let mut o = vec![0; last];
+                for row in y.chunks_mut(row_len) {
+                    let mut base = 0usize;
+                    let mut inside = true;
+                    for a in 0..last {
+                        let p = (o[a] * op.strides[a] + r[a] * op.dilations[a]).checked_sub(op.pads[a].0);
+                        match p {
+                            Some(p) if p < xs[a] => base += p * steps[a],
+                            _ => inside = false,
+                        }
+                    }
+                    if inside {
+                        for (i, v) in row.iter_mut().enumerate() {
+                            let p = (i * op.strides[last] + r[last] * op.dilations[last])
+                                .wrapping_sub(op.pads[last].0);
+                            if p < xs[last] {
+                                *v += from[base + p] * weight;
+                            }
+                        }
+                    }
+                    advance(&mut o, &out_spatial[..last]);
+                }
+                advance(&mut r, window);
+            }
+        }
+    });
+    Value::float(x.dtype, sizes.to_vec(), out)
+}
+
+/// Scatters: every input adds its weighted window to the output.
+pub(crate) fn conv_transpose(op: &ConvTranspose, inputs: &[&Value], sizes: &[usize]) -> Value {
+    let (x, w) = (inputs[0], inputs[1]);
+    let (xd, wd) = (x.floats(), w.floats());
+    let per_group_out = w.sizes[1];
+    let per_group_in = x.sizes[1] / op.groups;
+    let window = &w.sizes[2..];
+    let (xs, out_spatial) = (&x.sizes[2..], &sizes[2..]);
+    let in_plane: usize = xs.iter().product();
+    let out_plane: usize = out_spatial.iter().product();
+    let points: usize = window.iter().product();
+    let steps = strides(out_spatial);
+    let mut out = vec![0.0f64; sizes.iter().product()];
+    let planes: Vec<(usize, &mut [f64])> =
+        if out_plane == 0 { vec![] } else { out.chunks_mut(out_plane).enumerate().collect() };
+    parallel(planes, |(plane, y)| {
+        let (n, k) = (plane / sizes[1], plane % sizes[1]);
+        if let Some(b) = inputs.get(2) {
+            y.fill(b.floats()[k]);
+        }
+        let group = k / per_group_out;
+        for c in group * per_group_in..(group + 1) * per_group_in {
+            let mut at = vec![0; xs.len()];
+            for i in 0..in_plane {
+                let value = xd[(n * x.sizes[1] + c) * in_plane + i];
+                let mut r = vec![0; window.len()];
+                for point in 0..points {
+                    let mut place = Some(0);
+                    for a in 0..xs.len() {
+                        let p = (at[a] * op.strides[a] + r[a] * op.dilations[a]).wrapping_sub(op.pads[a].0);
+                        place = place.filter(|_| p < out_spatial[a]).map(|s| s + p * steps[a]);
+                    }
+                    if let Some(p) = place {
+                        y[p] += value * wd[(c * per_group_out + k % per_group_out) * points + point];
+                    }
+                    advance(&mut r, window);
+                }
+                advance(&mut at, xs);
+            }
+        }
+    });
+    Value::float(x.dtype, sizes.to_vec(), out)
+}
+
+/// Spreads work over the processors.
+fn parallel<T: Send>(list: Vec<T>, body: impl Fn(T) + Sync + Send) {
+    use rayon::prelude::*;
+    list.into_par_iter().for_each(body);
+}

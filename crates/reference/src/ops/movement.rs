@@ -1,0 +1,104 @@
+use tactician_ir::{Pad, PadMode, Slice, Transpose};
+
+use crate::value::{Data, Value, broadcast_strides, offset, round, strides};
+
+pub(crate) fn transpose(op: &Transpose, x: &Value, sizes: &[usize]) -> Value {
+    let own = strides(&x.sizes);
+    let steps: Vec<usize> = op.perm.iter().map(|&p| own[p]).collect();
+    x.pick(sizes, (0.0, 0), |_, index| Some(offset(index, &steps)))
+}
+
+pub(crate) fn expand(x: &Value, sizes: &[usize]) -> Value {
+    let steps = broadcast_strides(&x.sizes, sizes);
+    x.pick(sizes, (0.0, 0), |_, index| Some(offset(index, &steps)))
+}
+
+pub(crate) fn concat(axis: usize, inputs: &[&Value], sizes: &[usize]) -> Value {
+    let tail: usize = sizes[axis + 1..].iter().product();
+    let lead: usize = sizes[..axis].iter().product();
+    let mut floats = Vec::new();
+    let mut ints = Vec::new();
+    for l in 0..lead {
+        for v in inputs {
+            let run = v.sizes[axis] * tail;
+            match &v.data {
+                Data::Float(d) => floats.extend_from_slice(&d[l * run..(l + 1) * run]),
+                Data::Int(d) => ints.extend_from_slice(&d[l * run..(l + 1) * run]),
+            }
+        }
+    }
+    let data = match &inputs[0].data {
+        Data::Float(_) => Data::Float(floats),
+        Data::Int(_) => Data::Int(ints),
+    };
+    Value { dtype: inputs[0].dtype, sizes: sizes.to_vec(), data }
+}
+
+pub(crate) fn slice(op: &Slice, x: &Value, sizes: &[usize]) -> Result<Value, String> {
+    let own = strides(&x.sizes);
+    let mut start = vec![0i64; sizes.len()];
+    let mut step = vec![1i64; sizes.len()];
+    for a in &op.axes {
+        start[a.axis] = a.start.as_i64().ok_or("a slice with an open start")?;
+        step[a.axis] = a.step;
+    }
+    Ok(x.pick(sizes, (0.0, 0), |_, index| {
+        Some((0..index.len()).map(|a| (start[a] + index[a] as i64 * step[a]) as usize * own[a]).sum())
+    }))
+}
+
+pub(crate) fn pad(op: &Pad, x: &Value, sizes: &[usize]) -> Value {
+    let own = strides(&x.sizes);
+    let fill = match op.mode {
+        PadMode::Constant(c) => (round(x.dtype, c.as_f64()), c.as_i64()),
+        _ => (0.0, 0),
+    };
+    x.pick(sizes, fill, |_, index| {
+        let mut at = 0;
+        for a in 0..index.len() {
+            let n = x.sizes[a] as i64;
+            let p = index[a] as i64 - op.pads[a].0 as i64;
+            let p = match op.mode {
+                _ if (0..n).contains(&p) => p,
+                PadMode::Constant(_) => return None,
+                PadMode::Reflect if p < 0 => -p,
+                PadMode::Reflect => 2 * (n - 1) - p,
+                PadMode::Edge => p.clamp(0, n - 1),
+                PadMode::Wrap => p.rem_euclid(n),
+            };
+            at += p as usize * own[a];
+        }
+        Some(at)
+    })
+}
+
+/// An index, negative ones from the end.
+fn resolve(i: i64, n: usize) -> Result<usize, String> {
+    let p = if i < 0 { i.checked_add(n as i64).unwrap_or(-1) } else { i };
+    usize::try_from(p).ok().filter(|&p| p < n).ok_or_else(|| format!("index {i} is outside an axis of {n}"))
+}
+
+pub(crate) fn gather(axis: usize, x: &Value, indices: &Value, sizes: &[usize]) -> Result<Value, String> {
+    let n = x.sizes[axis];
+    let list = indices.ints().iter().map(|&i| resolve(i, n)).collect::<Result<Vec<_>, _>>()?;
+    let tail: usize = x.sizes[axis + 1..].iter().product();
+    let run = list.len() * tail;
+    Ok(x.pick(sizes, (0.0, 0), |i, _| {
+        let (lead, rest) = (i / run, i % run);
+        Some((lead * n + list[rest / tail]) * tail + rest % tail)
+    }))
+}
+
+pub(crate) fn gather_elements(
+    axis: usize,
+    x: &Value,
+    indices: &Value,
+    sizes: &[usize],
+) -> Result<Value, String> {
+    let n = x.sizes[axis];
+    let list = indices.ints().iter().map(|&i| resolve(i, n)).collect::<Result<Vec<_>, _>>()?;
+    let own = strides(&x.sizes);
+    Ok(x.pick(sizes, (0.0, 0), |i, index| {
+        Some((0..index.len()).map(|a| if a == axis { list[i] } else { index[a] } * own[a]).sum())
+    }))
+}

@@ -1,0 +1,138 @@
+//! Timing by interleaved rounds with elimination.
+//!
+//! Every round times each candidate still in the race once, so that drift (clocks, other load) hits all alike. A
+//! sample is several runs back to back, long enough for the clock. A candidate leaves the race when another of the
+//! same layouts, with no more scratch, is clearly faster: the margin shrinks round by round. Its samples are kept.
+
+use std::time::Duration;
+
+use tactician_device::{DeviceError, Stream};
+use tactician_types::Layout;
+
+/// How long and how often to time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimingOptions {
+    /// Least length of one sample.
+    pub sample: Duration,
+    /// Most runs in one sample.
+    pub max_runs: u32,
+    /// Rounds for candidates that stay in the race.
+    pub rounds: u32,
+    /// A candidate leaves after round `i` when slower than the best by this factor; the last entry stays valid.
+    pub margins: Vec<f64>,
+}
+
+impl Default for TimingOptions {
+    fn default() -> Self {
+        TimingOptions {
+            sample: Duration::from_micros(1500),
+            max_runs: 64,
+            rounds: 9,
+            margins: vec![2.0, 1.5, 1.3, 1.2, 1.15],
+        }
+    }
+}
+
+/// Something to time.
+pub(crate) struct Entry<'a> {
+    /// Runs it once.
+    pub(crate) run: &'a mut (dyn FnMut(&mut dyn Stream) -> Result<(), DeviceError> + Send),
+    /// Layouts of operands and output.
+    pub(crate) layouts: (Vec<Layout>, Layout),
+    /// Scratch in bytes.
+    pub(crate) workspace: u64,
+}
+
+/// Samples of each entry in microseconds a run, or why it failed.
+pub(crate) fn race(
+    stream: &mut dyn Stream,
+    entries: &mut [Entry<'_>],
+    options: &TimingOptions,
+) -> Vec<Result<Vec<f64>, String>> {
+    let mut samples: Vec<Result<Vec<f64>, String>> = entries.iter().map(|_| Ok(Vec::new())).collect();
+    let mut runs = vec![1u32; entries.len()];
+    let mut racing = vec![true; entries.len()];
+    // One warm-up run each, which also says how many runs make a sample.
+    for (i, e) in entries.iter_mut().enumerate() {
+        match sample(stream, e, 1).and_then(|_| sample(stream, e, 1)) {
+            Ok(us) => {
+                let wanted = options.sample.as_secs_f64() * 1e6 / us.max(0.01);
+                runs[i] = (wanted.ceil() as u32).clamp(1, options.max_runs);
+            }
+            Err(reason) => {
+                samples[i] = Err(reason);
+                racing[i] = false;
+            }
+        }
+    }
+    for round in 0..options.rounds {
+        for i in 0..entries.len() {
+            if !racing[i] {
+                continue;
+            }
+            match sample(stream, &mut entries[i], runs[i]) {
+                Ok(us) => {
+                    if let Ok(list) = &mut samples[i] {
+                        list.push(us);
+                    }
+                }
+                Err(reason) => {
+                    samples[i] = Err(reason);
+                    racing[i] = false;
+                }
+            }
+        }
+        let margin =
+            options.margins.get(round as usize).or(options.margins.last()).copied().unwrap_or(f64::INFINITY);
+        let best: Vec<f64> =
+            samples.iter().map(|s| s.as_ref().map_or(f64::INFINITY, |l| minimum(l))).collect();
+        for i in 0..entries.len() {
+            racing[i] &= !(0..entries.len()).any(|j| {
+                entries[j].layouts == entries[i].layouts
+                    && entries[j].workspace <= entries[i].workspace
+                    && best[i] > best[j] * margin
+            });
+        }
+        if round >= 4 && racing.iter().filter(|r| **r).count() <= 1 && round + 1 >= options.rounds / 2 {
+            break;
+        }
+    }
+    samples
+}
+
+fn sample(stream: &mut dyn Stream, entry: &mut Entry<'_>, runs: u32) -> Result<f64, String> {
+    let run = &mut entry.run;
+    let time = stream.time(&mut |s| (0..runs).try_for_each(|_| run(s))).map_err(|e| e.to_string())?;
+    Ok(time.as_secs_f64() * 1e6 / f64::from(runs))
+}
+
+fn minimum(list: &[f64]) -> f64 {
+    list.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// Median, minimum and median absolute deviation.
+pub(crate) fn statistics(samples: &[f64]) -> (f64, f64, f64) {
+    let median = middle(samples.to_vec());
+    let mad = middle(samples.iter().map(|s| (s - median).abs()).collect());
+    (median, minimum(samples), mad)
+}
+
+fn middle(mut list: Vec<f64>) -> f64 {
+    list.sort_by(f64::total_cmp);
+    match list.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => list[n / 2],
+        n => (list[n / 2 - 1] + list[n / 2]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_are_robust() {
+        assert_eq!(statistics(&[3.0, 1.0, 100.0]), (3.0, 1.0, 2.0));
+        assert_eq!(statistics(&[1.0, 3.0]), (2.0, 1.0, 1.0));
+    }
+}
