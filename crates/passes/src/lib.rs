@@ -1,1 +1,26 @@
-//! Private part of `tactician`.
+//! Rewrites and fusion rules of `tactician`.
+//!
+//! ```text
+//! Graph ──canonicalize──▶ Verified<Graph> ──proposals──▶ [Proposal] ──FusionPolicy──▶ Partition ──▶ [Region]
+//! ```
+//!
+//! A [`Rewrite`] is a pure function from a place in a graph to a patch; [`PIPELINE`] lists them all.
+//! [`canonicalize`] runs them until nothing changes. Fusion then says which nodes one tactic computes
+//! together: every [`Rule`] proposes regions, a [`FusionPolicy`] picks among them.
+
+pub mod fusion;
+mod pipeline;
+pub mod rewrites;
+mod util;
+
+#[cfg(test)]
+mod random_tests;
+#[cfg(test)]
+mod testing;
+
+pub use fusion::{
+    FusionPolicy, Greedy, NoFusion, Partition, PartitionError, Proposal, RULES, Rule, proposals,
+};
+pub use pipeline::{
+    GRAPH_PASSES, GraphPass, MAX_ROUNDS, PIPELINE, PassReport, PassStat, Rewrite, canonicalize, run_named,
+};

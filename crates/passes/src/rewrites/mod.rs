@@ -1,0 +1,39 @@
+//! The rewrites, one file each.
+//!
+//! They keep the network's results up to rounding: sums may be taken in another order, weights are scaled in
+//! `f64` and rounded once, and `x + 0` becomes `x` though it would turn a negative zero positive.
+
+mod affine;
+mod batch_norm_to_affine;
+mod bias_into_conv;
+mod common_subexpressions;
+mod constant_fold;
+mod dead_code;
+mod fold_affine_into_conv;
+mod global_pool_to_reduce;
+mod identity;
+mod merge_clamps;
+mod merge_reshapes;
+mod merge_transposes;
+mod pad_into_conv;
+mod residual_order;
+mod simplify_pointwise;
+mod transpose_into_matmul;
+mod transpose_to_reshape;
+
+pub use batch_norm_to_affine::BatchNormToAffine;
+pub use bias_into_conv::BiasIntoConv;
+pub use common_subexpressions::CommonSubexpressions;
+pub use constant_fold::ConstantFold;
+pub use dead_code::DeadCode;
+pub use fold_affine_into_conv::FoldAffineIntoConv;
+pub use global_pool_to_reduce::GlobalPoolToReduce;
+pub use identity::Identity;
+pub use merge_clamps::MergeClamps;
+pub use merge_reshapes::MergeReshapes;
+pub use merge_transposes::MergeTransposes;
+pub use pad_into_conv::PadIntoConv;
+pub use residual_order::ResidualOrder;
+pub use simplify_pointwise::SimplifyPointwise;
+pub use transpose_into_matmul::TransposeIntoMatMul;
+pub use transpose_to_reshape::TransposeToReshape;
