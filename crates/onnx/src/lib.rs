@@ -1,1 +1,22 @@
-//! Private part of `tactician`.
+//! Reads ONNX models.
+//!
+//! ```text
+//!  .onnx ──proto──▶ ModelProto ──import (opset 7 to current, shape arithmetic folded)──▶ Graph
+//! ```
+//!
+//! A private dependency of the public crate. Weights stay in the mapped file: constants point into it.
+
+mod error;
+mod external;
+mod import;
+mod model;
+mod node;
+mod ops;
+mod proto;
+mod tensor;
+
+pub use error::{ImportError, UnsupportedNode};
+pub use model::{Model, ModelInput, ShapeBindings};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! Tensors of the model as constants.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tactician_ir::{DType, MAX_ELEMENTS, Tensor};
+
+use crate::error::ImportError;
+use crate::external;
+use crate::proto::TensorProto;
+
+/// ONNX's numbers of element types (TensorProto.DataType).
+pub(crate) fn dtype(number: i32) -> Result<DType, String> {
+    Ok(match number {
+        1 => DType::F32,
+        2 => DType::U8,
+        3 => DType::I8,
+        4 => DType::U16,
+        5 => DType::I16,
+        6 => DType::I32,
+        7 => DType::I64,
+        9 => DType::Bool,
+        10 => DType::F16,
+        11 => DType::F64,
+        12 => DType::U32,
+        13 => DType::U64,
+        16 => DType::BF16,
+        8 => return Err("strings are not supported".into()),
+        n => return Err(format!("element type {n} is not supported")),
+    })
+}
+
+/// A tensor; raw data are shared with the model's bytes, external data with their file.
+pub(crate) fn convert(t: &TensorProto, folder: Option<&Path>) -> Result<Tensor, ImportError> {
+    let fail = |problem: String| ImportError::Tensor { name: t.name.clone(), problem };
+    let dtype = dtype(t.data_type).map_err(fail)?;
+    let mut sizes = Vec::with_capacity(t.dims.len());
+    for &d in &t.dims {
+        sizes.push(usize::try_from(d).map_err(|_| fail(format!("it has the size {d}")))?);
+    }
+    let n = sizes
+        .iter()
+        .try_fold(1usize, |a, &b| a.checked_mul(b))
+        .filter(|&n| n <= MAX_ELEMENTS)
+        .ok_or_else(|| fail(format!("sizes {sizes:?} are too large")))?;
+    if t.data_location == 1 {
+        let (owner, range) = external::map(t, folder, n as u64 * dtype.size() as u64)?;
+        return Tensor::from_shared(dtype, &sizes, owner, range).map_err(|e| fail(e.to_string()));
+    }
+    if let Some(raw) = t.raw_data.as_ref().filter(|r| !r.is_empty() || n == 0) {
+        let len = raw.len();
+        return Tensor::from_shared(dtype, &sizes, Arc::new(raw.clone()), 0..len)
+            .map_err(|e| fail(e.to_string()));
+    }
+    macro_rules! bytes {
+        ($list:expr, $to:ty) => {
+            $list.iter().flat_map(|&v| (v as $to).to_le_bytes()).collect::<Vec<u8>>()
+        };
+    }
+    let bytes = match dtype {
+        DType::F32 => bytes!(t.float_data, f32),
+        DType::F64 => bytes!(t.double_data, f64),
+        DType::I64 => bytes!(t.int64_data, i64),
+        DType::U64 => bytes!(t.uint64_data, u64),
+        DType::U32 => bytes!(t.uint64_data, u32),
+        DType::I32 => bytes!(t.int32_data, i32),
+        // The short floats are stored as the bits of a 16-bit integer.
+        DType::I16 | DType::U16 | DType::F16 | DType::BF16 => bytes!(t.int32_data, u16),
+        DType::Bool => t.int32_data.iter().map(|&v| u8::from(v != 0)).collect(),
+        _ => bytes!(t.int32_data, u8),
+    };
+    Tensor::from_bytes(dtype, &sizes, bytes).map_err(|e| fail(e.to_string()))
+}
