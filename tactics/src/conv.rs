@@ -9,10 +9,15 @@ use crate::epilogue::{Spread, spreads};
 
 /// The sizes of a convolution of `f32` over one to three spatial axes.
 pub(crate) fn geometry(problem: &Problem) -> Option<ConvGeometry> {
-    let Op::Conv(conv) = &problem.anchor else { return None };
     if !all_f32(problem) {
         return None;
     }
+    typed_geometry(problem)
+}
+
+/// The same for any element type.
+pub(crate) fn typed_geometry(problem: &Problem) -> Option<ConvGeometry> {
+    let Op::Conv(conv) = &problem.anchor else { return None };
     let (x, w) = (problem.operands[0].ty.sizes()?, problem.operands[1].ty.sizes()?);
     let axes = x.len().checked_sub(2).filter(|n| (1..=3).contains(n))?;
     let spatial = |given: &[usize]| {

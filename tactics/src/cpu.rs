@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use tactician_cpu::Kernel;
-use tactician_device::CpuInfo;
+use tactician_cpu::gemm::Finish;
+use tactician_device::{CpuInfo, Isa};
 use tactician_ir::{Problem, Tensor};
-use tactician_types::{DType, Layout};
+use tactician_types::{Binary, DType, Expr, Layout};
 
 use crate::emission::{Arg, Emission, EmitError, Packed, StepSpec};
+use crate::epilogue::{Spread, spreads};
+use crate::pointwise_cpu::epilogue;
 use crate::{Tactic, layout};
 
 /// How a constant operand is packed: what the note says, and the packer.
@@ -106,4 +109,30 @@ pub(crate) fn bytes(values: Vec<f32>) -> Vec<u8> {
 /// Whether every operand and the output are `f32`.
 pub(crate) fn all_f32(problem: &Problem) -> bool {
     problem.output.dtype == DType::F32 && problem.operands.iter().all(|o| o.ty.dtype == DType::F32)
+}
+
+/// Floats in a vector of matrix products.
+pub(crate) fn lanes(cpu: &CpuInfo) -> u8 {
+    if cpu.isa == Isa::Avx512 { 16 } else { 8 }
+}
+
+/// The epilogue of a kernel with a plain result, and how its operands are passed.
+pub(crate) fn plain_finish<K>(problem: &Problem) -> Option<(Finish, Vec<Use<K>>)> {
+    let (e, passes) = epilogue(problem, Layout::Plain)?;
+    let uses = passes.iter().map(|_| Use::As(Layout::Plain)).collect();
+    Some((Finish { expr: e.expr, sizes: e.grid.sizes, operands: e.grid.operands }, uses))
+}
+
+/// The element type of a problem all of one type, and whether its epilogue is a bias; `None` when it is any other.
+pub(crate) fn typed_bias(problem: &Problem) -> Option<(DType, bool)> {
+    let dtype = problem.output.dtype;
+    if problem.operands.iter().any(|o| o.ty.dtype != dtype) {
+        return None;
+    }
+    if problem.epilogue.is_identity() {
+        return Some((dtype, false));
+    }
+    let bias = problem.epilogue == Expr::binary(Binary::Add)
+        && matches!(spreads(problem)[..], [(_, Spread::PerChannel)]);
+    bias.then_some((dtype, true))
 }

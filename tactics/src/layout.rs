@@ -39,11 +39,16 @@ fn plain_index(layout: Layout, sizes: &[usize]) -> Vec<Option<usize>> {
 ///
 /// Panics when `bytes` is not a plain tensor of these sizes or the layout does not fit the rank.
 pub fn from_plain(bytes: &[u8], size: usize, sizes: &[usize], layout: Layout) -> Vec<u8> {
+    from_plain_padded(bytes, size, sizes, layout, 0)
+}
+
+/// The same with every byte of the padding `fill`.
+pub fn from_plain_padded(bytes: &[u8], size: usize, sizes: &[usize], layout: Layout, fill: u8) -> Vec<u8> {
     if layout == Layout::Plain {
         return bytes.to_vec();
     }
     let index = plain_index(layout, sizes);
-    let mut out = vec![0; index.len() * size];
+    let mut out = vec![fill; index.len() * size];
     for (to, from) in out.chunks_exact_mut(size).zip(index) {
         if let Some(i) = from {
             to.copy_from_slice(&bytes[i * size..(i + 1) * size]);
@@ -52,18 +57,16 @@ pub fn from_plain(bytes: &[u8], size: usize, sizes: &[usize], layout: Layout) ->
     out
 }
 
-/// The inverse of [`from_plain`]; also whether all padding is zero.
-pub fn to_plain(bytes: &[u8], size: usize, sizes: &[usize], layout: Layout) -> (Vec<u8>, bool) {
+/// The inverse of [`from_plain`]; what the padding holds does not matter.
+pub fn to_plain(bytes: &[u8], size: usize, sizes: &[usize], layout: Layout) -> Vec<u8> {
     let index = plain_index(layout, sizes);
     let mut out = vec![0; sizes.iter().product::<usize>() * size];
-    let mut clean = true;
     for (from, to) in bytes.chunks_exact(size).zip(index) {
-        match to {
-            Some(i) => out[i * size..(i + 1) * size].copy_from_slice(from),
-            None => clean &= from.iter().all(|&b| b == 0),
+        if let Some(i) = to {
+            out[i * size..(i + 1) * size].copy_from_slice(from);
         }
     }
-    (out, clean)
+    out
 }
 
 #[cfg(test)]
@@ -71,13 +74,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn round_trips_and_pads_with_zeros() {
+    fn round_trips_whatever_the_padding_holds() {
         let sizes = [2, 5, 2, 3];
         let plain: Vec<u8> = (1..=60).collect();
         for layout in [Layout::Plain, Layout::ChannelsLast, Layout::Blocked(4), Layout::Blocked(8)] {
             let stored = from_plain(&plain, 1, &sizes, layout);
             assert_eq!(Some(stored.len()), layout.storage_len(&sizes));
-            assert_eq!(to_plain(&stored, 1, &sizes, layout), (plain.clone(), true), "{layout}");
+            assert_eq!(to_plain(&stored, 1, &sizes, layout), plain, "{layout}");
+            let padded = from_plain_padded(&plain, 1, &sizes, layout, 0xFF);
+            assert_eq!(to_plain(&padded, 1, &sizes, layout), plain, "{layout}");
+            let pads = |of: &[u8], byte| of.iter().filter(|&&b| b == byte).count();
+            assert_eq!(pads(&stored, 0), stored.len() - plain.len(), "{layout}");
+            assert_eq!(pads(&padded, 0xFF), pads(&stored, 0), "{layout}");
         }
         let nhwc = from_plain(&plain, 1, &sizes, Layout::ChannelsLast);
         assert_eq!(nhwc[..6], [1, 7, 13, 19, 25, 2]);

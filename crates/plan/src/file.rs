@@ -32,6 +32,12 @@ pub struct Plan {
     constants: Arc<ConstantBytes>,
 }
 
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plan").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
 /// The bytes of the constant section.
 pub struct ConstantBytes {
     source: Source,

@@ -5,7 +5,7 @@
 //! that formula with the sum of absolute values evaluated in `f64`; the epilogue then carries value and bound
 //! through every node, each adding its own rounding.
 
-use tactician_ir::{DType, ExprNode, Op, PoolKind, Problem, ReduceKind, Tensor, Unary};
+use tactician_ir::{Binary, DType, ExprNode, Op, PoolKind, Problem, ReduceKind, Tensor, Unary};
 
 use crate::error::ReferenceError;
 use crate::expr::{Number, apply};
@@ -67,9 +67,62 @@ pub fn error_bound(
     }
     let mut inputs = vec![&result];
     inputs.extend(&list[problem.anchor_operands..]);
+    if let Some(n) = terms(&problem.anchor, &list) {
+        let factor = amplification * (n + 4) as f64 * accumulator_unit(problem.result.dtype);
+        for i in addends(&problem.epilogue) {
+            add_scaled(&mut anchor, inputs[i], &result.sizes, factor);
+        }
+    }
     let mut errors = vec![anchor];
     errors.extend(list[problem.anchor_operands..].iter().map(|v| vec![0.0; v.len()]));
     propagate(&problem.epilogue, &inputs, &errors, &result.sizes).map_err(|p| failed(&problem.anchor, p))
+}
+
+/// How many products an element of a convolution or matrix product sums.
+fn terms(op: &Op, x: &[&Value]) -> Option<usize> {
+    match op {
+        Op::Conv(_) => Some(x[1].sizes[1..].iter().product()),
+        Op::ConvTranspose(_) => Some(x[1].len() / x[1].sizes[1].max(1)),
+        Op::MatMul(m) => Some(x[0].sizes[x[0].sizes.len() - if m.trans_a { 2 } else { 1 }]),
+        _ => None,
+    }
+}
+
+/// Inputs of an epilogue that are added straight to the anchor's result: a kernel may sum them in any order with the
+/// products, for example start from the bias.
+fn addends(epilogue: &tactician_ir::Expr) -> Vec<usize> {
+    let nodes = epilogue.nodes();
+    let input = |n: u16| match nodes[n as usize] {
+        ExprNode::Input(i) => Some(i as usize),
+        _ => None,
+    };
+    let mut found = Vec::new();
+    let Some(mut sum) = nodes.iter().position(|n| matches!(n, ExprNode::Input(0))) else { return found };
+    for (at, node) in nodes.iter().enumerate() {
+        if let ExprNode::Binary(Binary::Add, a, b) = *node {
+            let other = match (a as usize == sum, b as usize == sum) {
+                (true, false) => input(b),
+                (false, true) => input(a),
+                _ => None,
+            };
+            if let Some(i) = other.filter(|&i| i != 0) {
+                found.push(i);
+                sum = at;
+            }
+        }
+    }
+    found
+}
+
+/// Adds `factor` times the absolute value of what broadcasts to `sizes`.
+fn add_scaled(to: &mut [f64], value: &Value, sizes: &[usize], factor: f64) {
+    let steps = broadcast_strides(&value.sizes, sizes);
+    let floats = value.floats();
+    let mut index = vec![0; sizes.len()];
+    for t in to {
+        *t += factor * floats[offset(&index, &steps)].abs();
+        advance(&mut index, sizes);
+    }
 }
 
 fn moves_only(op: &Op) -> bool {
@@ -106,11 +159,8 @@ fn anchor_bound(problem: &Problem, x: &[&Value], result: &Value) -> Result<Vec<f
     let group = |axes: &[usize]| axes.iter().map(|&a| x[0].sizes[a]).product::<usize>();
     Ok(match op {
         _ if moves_only(op) => vec![0.0; result.len()],
-        Op::Conv(_) => scaled(absolute()?, gamma(x[1].sizes[1..].iter().product())),
-        Op::ConvTranspose(_) => scaled(absolute()?, gamma(x[1].len() / x[1].sizes[1].max(1))),
-        Op::MatMul(m) => {
-            let r = x[0].sizes.len();
-            scaled(absolute()?, gamma(x[0].sizes[if m.trans_a { r - 2 } else { r - 1 }]))
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) => {
+            scaled(absolute()?, gamma(terms(op, x).unwrap_or(0)))
         }
         Op::Pool(p) => {
             let n: usize = p.window.iter().product();

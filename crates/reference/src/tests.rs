@@ -392,3 +392,32 @@ fn a_graph_is_its_operations() {
     let text = eval_graph(&g, &Default::default()).unwrap_err().to_string();
     assert!(text.contains("`x`") && text.contains("f32[2,3]"), "{text}");
 }
+
+#[test]
+fn a_bias_counts_as_a_term_of_the_sum() {
+    let mut g = Graph::new("g");
+    let add = |g: &mut Graph, name: &str, sizes: &[usize]| {
+        g.add_input(name, TensorType::known(DType::F32, sizes)).unwrap()
+    };
+    let x = add(&mut g, "x", &[1, 1, 3, 3]);
+    let w = add(&mut g, "w", &[1, 1, 3, 3]);
+    let b = add(&mut g, "b", &[1, 1, 1]);
+    let y = g.add(Op::Conv(Conv::unit(2)), &[x, w], "conv").unwrap();
+    let z = g.add(Op::Pointwise(Expr::binary(Binary::Add)), &[y, b], "bias").unwrap();
+    g.mark_output("z", z);
+    let problem = Region::new("test", &g, &[y.node(), z.node()]).unwrap().problem(&g);
+    let of = |sizes: &[usize], v: f32| {
+        let n = sizes.iter().product();
+        Tensor::new(sizes, &vec![v; n]).unwrap()
+    };
+    // A kernel that starts from the bias rounds nine times at its size.
+    let (x, w, b) = (of(&[1, 1, 3, 3], 1.0), of(&[1, 1, 3, 3], 0.1), of(&[1, 1, 1], 1000.0));
+    let operands = [&x, &w, &b];
+    let exact = crate::eval_problem_f64(&problem, &operands).unwrap();
+    let bound = crate::error_bound(&problem, &operands, &exact, 1.0).unwrap();
+    let started_from_bias = (0..9).fold(1000.0f32, |sum, _| sum + 0.1);
+    let error = (f64::from(started_from_bias) - exact[0]).abs();
+    assert!(error > 2.0 * 1000.0 * 2f64.powi(-24), "the example must round several times: {error}");
+    assert!(error <= bound[0], "{error} exceeds {}", bound[0]);
+    assert!(bound[0] < 20.0 * 1000.0 * 2f64.powi(-24), "{}", bound[0]);
+}

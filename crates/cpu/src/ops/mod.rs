@@ -1,1 +1,26 @@
-//! Kernels that compute on tensors: pointwise, pools, reductions, softmax, norms.
+//! Kernels of the operations that are neither convolution, matrix product nor movement.
+//!
+//! They see tensors as stored: a list of axes, outermost first, whatever the layout (`N, ⌈C/b⌉, H, W, b` for blocked
+//! images). What follows an operation is a [`GridExpr`]: an expression whose operands each span some of these axes.
+
+mod any;
+mod cell;
+mod grid;
+mod norm;
+mod pointwise;
+mod pointwise_any;
+mod pool;
+mod reduce;
+mod reduce_fold;
+mod softmax;
+#[cfg(test)]
+mod testing;
+
+pub use any::{ArgReduce, PoolAny, ReduceAny};
+pub use grid::{Grid, GridExpr, MAX_GRID_AXES, MAX_GRID_OPERANDS};
+pub use norm::{Lrn, Norm};
+pub use pointwise::Pointwise;
+pub use pointwise_any::PointwiseAny;
+pub use pool::{Pool, PoolKind, PoolWindows};
+pub use reduce::{Reduce, ReduceKind};
+pub use softmax::Softmax;
