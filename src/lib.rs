@@ -1,1 +1,32 @@
-//! Tactician.
+//! Builds the fastest inference plan that fits a memory budget, and says why.
+//!
+//! ```text
+//!  .onnx or NetworkBuilder ─▶ Network ─▶ Builder ─▶ Plan (a file) ─▶ Engine ─▶ Context ─▶ outputs
+//! ```
+//!
+//! The build fuses the network into regions, measures every tactic that could run each of them on this machine,
+//! compares every output with a reference interpreter, keeps all measurements in a table, and chooses tactics and
+//! layouts together so that predicted time is least within the scratch memory that the caller allows.
+
+mod assemble;
+mod builder;
+mod error;
+mod network;
+pub mod zoo;
+
+pub use builder::{BuildTimes, Builder, DEFAULT_WORKSPACE, Tuned};
+pub use error::BuildError;
+pub use network::{InputInfo, Network};
+pub use tactician_cpu::{CpuDevice, available_isas as isas};
+pub use tactician_device::{Device, DeviceInfo, Isa};
+pub use tactician_onnx::ImportError;
+pub use tactician_passes as passes;
+pub use tactician_plan::{LoadError, MAGIC as PLAN_MAGIC, Place, Plan, PlanMeta, SaveError, Step};
+pub use tactician_reference as reference;
+pub use tactician_runtime as runtime;
+pub use tactician_runtime::{Context, Engine, EngineError, RunError, Tensor};
+pub use tactician_select as selection;
+pub use tactician_tune as tuning;
+pub use tactician_types::{Bytes, DType, Layout};
+
+pub use tactician_ir as ir;

@@ -1,0 +1,190 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tactician::Bytes;
+
+/// Builds the fastest inference plan that fits a memory budget, and says why.
+#[derive(Debug, Parser)]
+#[command(name = "tactician", version, about, long_about = LONG, after_help = EXIT)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const LONG: &str = "\
+Builds the fastest inference plan that fits a memory budget, and says why.
+
+A build fuses the network into regions, measures every tactic that could run each of them on this machine, checks \
+every tactic against a reference interpreter, and chooses tactics and memory layouts together, within the workspace \
+that you allow. All measurements are kept in a table (--table), so that another budget needs no new measuring.";
+
+const EXIT: &str = "\
+Exit codes: 0 success; 1 the work failed (the message says what, where and what to do); 2 wrong arguments.
+Sizes take B, KiB, MiB and GiB, such as 64MiB.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build a plan from an ONNX model (or a network of the zoo): measure, choose, save
+    Build(Build),
+    /// Run a plan on .npy files (or seeded random inputs) and write its outputs as .npy files
+    Run(Run),
+    /// Time a plan: throughput, latency percentiles, and every step by itself
+    Bench(Bench),
+    /// Show what is in a plan, an ONNX model or a tactic table
+    Inspect(Inspect),
+    /// List the devices that plans can be built for on this machine
+    Devices(Devices),
+    /// Build ResNet-50 (or a model of yours) for three budgets from one measuring pass, and run it on a photo
+    Demo(Demo),
+}
+
+/// What network, and for which shapes.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// The ONNX model, or `zoo:NAME` for a built-in network with random weights (resnet18, resnet50, mobilenet_v2,
+    /// vgg16, tiny)
+    pub(crate) model: String,
+    /// The shape of an input whose sizes are open, such as `x=1x3x224x224`; once for each such input
+    #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
+    pub(crate) shapes: Vec<(String, Vec<usize>)>,
+}
+
+/// How to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Measuring {
+    /// CPU threads to build for [default: one a processor]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub(crate) threads: Option<usize>,
+    /// File of measurements to use and to add to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) table: Option<PathBuf>,
+    /// Refuse to measure: everything must be in the table
+    #[arg(long, requires = "table")]
+    pub(crate) frozen: bool,
+    /// Keep every operation by itself instead of fusing
+    #[arg(long)]
+    pub(crate) no_fusion: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Scratch memory that any one step may use; 0 works
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(crate) workspace: Bytes,
+    #[command(flatten)]
+    pub(crate) measuring: Measuring,
+    /// Where the plan goes
+    #[arg(short, long, value_name = "PLAN")]
+    pub(crate) output: PathBuf,
+    /// Print figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The plan
+    pub(crate) plan: PathBuf,
+    /// An input, such as `x=photo.npy`; inputs not given are seeded random values
+    #[arg(long = "input", value_name = "NAME=FILE", value_parser = input)]
+    pub(crate) inputs: Vec<(String, PathBuf)>,
+    /// Folder for the outputs, one NAME.npy each
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output_dir: Option<PathBuf>,
+    /// Seed of random inputs
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print what was written as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// The plan
+    pub(crate) plan: PathBuf,
+    /// Seconds to measure for
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// Steps to show, slowest first; 0 shows none
+    #[arg(long, default_value_t = 15)]
+    pub(crate) steps: usize,
+    /// Print figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// A plan, an ONNX model, `zoo:NAME`, or a tactic table
+    pub(crate) file: String,
+    /// The shape of an open input, for models
+    #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
+    pub(crate) shapes: Vec<(String, Vec<usize>)>,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Devices {
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// An ONNX model, or `zoo:NAME`
+    #[arg(default_value = "zoo:resnet50")]
+    pub(crate) model: String,
+    /// The shape of an open input
+    #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
+    pub(crate) shapes: Vec<(String, Vec<usize>)>,
+    /// Budgets to build for
+    #[arg(long, value_name = "SIZE", value_delimiter = ',', default_values = ["0", "4MiB", "512MiB"])]
+    pub(crate) workspace: Vec<Bytes>,
+    /// A photo for networks that take one image (JPEG or PNG) [default: a cat]
+    #[arg(long)]
+    pub(crate) photo: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) measuring: Measuring,
+    /// Where the last plan goes
+    #[arg(short, long, value_name = "PLAN", default_value = "demo.plan")]
+    pub(crate) output: PathBuf,
+    /// Print figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let (name, sizes) = text.rsplit_once('=').ok_or("write NAME=SIZES, such as x=1x3x224x224".to_owned())?;
+    let sizes = sizes
+        .split(['x', ','])
+        .map(|s| s.parse().map_err(|_| format!("`{s}` is no size; write NAME=SIZES, such as x=1x3x224x224")))
+        .collect::<Result<_, _>>()?;
+    Ok((name.to_owned(), sizes))
+}
+
+fn input(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("write NAME=FILE, such as x=photo.npy".to_owned())?;
+    Ok((name.to_owned(), file.into()))
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=1024).contains(&n) => Ok(n),
+        _ => Err("give a number between 1 and 1024".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(s) if (0.0..=3600.0).contains(&s) => Ok(s),
+        _ => Err("give a number between 0 and 3600".into()),
+    }
+}

@@ -1,0 +1,133 @@
+//! `build`, and what `demo` shares with it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::Serialize;
+use tactician::{Builder, Bytes, Network, Plan, Tuned, passes, zoo};
+
+use crate::args::{Build, Measuring};
+use crate::error::CliError;
+use crate::output::{self, Bar, micros};
+
+/// A network by its name on the command line.
+pub(crate) fn network(model: &str) -> Result<Network, CliError> {
+    let Some(name) = model.strip_prefix("zoo:") else {
+        return Network::from_onnx(model)
+            .map_err(|source| CliError::Import { model: model.to_owned(), source });
+    };
+    zoo::by_name(name, 1)
+        .ok_or_else(|| CliError::NoNetwork { name: name.to_owned(), known: zoo::NAMES.join(", ") })
+}
+
+/// Measures a network as the command line says, with a progress bar.
+pub(crate) fn tune(
+    network: &Network,
+    shapes: &[(String, Vec<usize>)],
+    measuring: &Measuring,
+) -> Result<Tuned, CliError> {
+    let bar = Bar::new();
+    let mut builder = Builder::new().progress(|p| bar.update(p));
+    if let Some(n) = measuring.threads {
+        builder = builder.threads(n);
+    }
+    if let Some(t) = &measuring.table {
+        builder = builder.table(t);
+    }
+    if measuring.no_fusion {
+        builder = builder.policy(passes::NoFusion);
+    }
+    for (name, sizes) in shapes {
+        builder = builder.shape(name, sizes);
+    }
+    let options = tactician::tuning::TuneOptions { frozen: measuring.frozen, ..Default::default() };
+    let tuned = builder.tuning(options).tune(network);
+    bar.done();
+    let tuned = tuned?;
+    for (problem, tactic, reason) in &tuned.report().rejected {
+        output::warn(format!("rejected {tactic} for {problem}: {reason}"));
+    }
+    Ok(tuned)
+}
+
+/// Figures of a plan.
+#[derive(Serialize)]
+pub(crate) struct PlanFigures {
+    pub(crate) workspace_limit: u64,
+    pub(crate) workspace_used: u64,
+    pub(crate) arena_bytes: u64,
+    pub(crate) weight_bytes: u64,
+    pub(crate) steps: usize,
+    pub(crate) tactics: usize,
+    pub(crate) predicted_us: f64,
+}
+
+impl PlanFigures {
+    pub(crate) fn new(plan: &Plan, limit: u64) -> PlanFigures {
+        let m = &plan.meta;
+        PlanFigures {
+            workspace_limit: limit,
+            workspace_used: m.scratch_bytes,
+            arena_bytes: m.arena_bytes,
+            weight_bytes: m.constant_bytes(),
+            steps: m.steps.len(),
+            tactics: m.steps.iter().map(|s| &s.tactic).collect::<BTreeSet<_>>().len(),
+            predicted_us: m.predicted_us,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    plan: &'a Path,
+    #[serde(flatten)]
+    figures: PlanFigures,
+    problems: usize,
+    measured: usize,
+    reused: usize,
+    rejected: usize,
+    prepare_seconds: f64,
+    tune_seconds: f64,
+}
+
+pub(crate) fn run(a: &Build) -> Result<(), CliError> {
+    let tuned = tune(&network(&a.source.model)?, &a.source.shapes, &a.measuring)?;
+    let plan = tuned.plan(a.workspace.0)?;
+    plan.save(&a.output)?;
+    let (report, times) = (tuned.report(), tuned.times());
+    let figures = PlanFigures::new(&plan, a.workspace.0);
+    if a.json {
+        return output::json(&Report {
+            plan: &a.output,
+            figures,
+            problems: report.problems,
+            measured: report.measured,
+            reused: report.reused,
+            rejected: report.rejected.len(),
+            prepare_seconds: times.prepare.as_secs_f64(),
+            tune_seconds: times.tune.as_secs_f64(),
+        });
+    }
+    output::line(format!(
+        "{}: {} steps, {} different tactics, predicted {}",
+        a.output.display(),
+        figures.steps,
+        figures.tactics,
+        micros(figures.predicted_us)
+    ))?;
+    output::line(format!(
+        "workspace {} of {}, arena {}, weights {}",
+        Bytes(figures.workspace_used),
+        a.workspace,
+        Bytes(figures.arena_bytes),
+        Bytes(figures.weight_bytes)
+    ))?;
+    output::line(format!(
+        "{} problems: {} tactics measured in {:.1} s, {} known from the table, {} rejected",
+        report.problems,
+        report.measured,
+        times.tune.as_secs_f64(),
+        report.reused,
+        report.rejected.len()
+    ))
+}

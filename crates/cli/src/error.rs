@@ -1,0 +1,45 @@
+//! What the program can fail with.
+
+use std::path::PathBuf;
+
+use tactician::runtime::NpyError;
+use tactician::tuning::TableError;
+use tactician::{BuildError, EngineError, ImportError, LoadError, RunError, SaveError};
+use thiserror::Error;
+
+/// The program's work failed.
+#[derive(Debug, Error)]
+pub(crate) enum CliError {
+    #[error("{model}: {source}")]
+    Import { model: String, source: ImportError },
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Npy(#[from] NpyError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("could not {action} {path}: {source}")]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("could not print: {0}")]
+    Print(#[from] std::io::Error),
+    #[error("there is no network `{name}` in the zoo; it has {known}")]
+    NoNetwork { name: String, known: String },
+    #[error("{path} is no photo that can be read: {source}; give a JPEG or PNG file")]
+    Photo { path: String, source: image::ImageError },
+    #[error("the reference interpreter failed: {0}")]
+    Reference(#[from] tactician::reference::ReferenceError),
+    #[error(
+        "the outputs differ from the reference: relative error {found:.3e}, allowed {allowed:.0e}; please report this"
+    )]
+    Wrong { found: f64, allowed: f64 },
+    #[error("output `{name}` cannot name a file; rename it in the model")]
+    OutputName { name: String },
+}

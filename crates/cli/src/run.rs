@@ -1,0 +1,94 @@
+//! `run`.
+
+use std::fs;
+
+use serde::Serialize;
+use tactician::{Engine, Tensor};
+
+use crate::args::Run;
+use crate::error::CliError;
+use crate::{output, random};
+
+/// Loads a plan and prints the differences from the device it was made for.
+pub(crate) fn engine(path: &std::path::Path) -> Result<Engine, CliError> {
+    let engine = Engine::load(path)?;
+    for w in engine.warnings() {
+        output::warn(w);
+    }
+    Ok(engine)
+}
+
+/// Seeded inputs for every port that `given` lacks.
+pub(crate) fn fill(engine: &Engine, given: &mut Vec<(String, Tensor)>, seed: u64) {
+    for (i, port) in engine.inputs().iter().enumerate() {
+        if given.iter().all(|(n, _)| *n != port.name) {
+            given.extend(random::tensor(port, seed + i as u64).map(|t| (port.name.clone(), t)));
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Written {
+    name: String,
+    file: Option<String>,
+    dtype: String,
+    shape: Vec<usize>,
+    mean: Option<f64>,
+    min: Option<f64>,
+    max: Option<f64>,
+}
+
+pub(crate) fn run(a: &Run) -> Result<(), CliError> {
+    let engine = engine(&a.plan)?;
+    let mut inputs = Vec::new();
+    for (name, file) in &a.inputs {
+        inputs.push((name.clone(), Tensor::read_npy(file)?));
+    }
+    fill(&engine, &mut inputs, a.seed);
+    let list: Vec<(&str, &Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    let outputs = engine.new_context()?.run(&list)?;
+    if let Some(dir) = &a.output_dir {
+        fs::create_dir_all(dir).map_err(|source| CliError::Io {
+            action: "create the folder",
+            path: dir.clone(),
+            source,
+        })?;
+    }
+    let mut report = Vec::new();
+    for (name, tensor) in &outputs {
+        let file = match &a.output_dir {
+            None => None,
+            Some(_) if name.is_empty() || name.contains(['\\', '\0']) || name.len() > 200 => {
+                return Err(CliError::OutputName { name: name.clone() });
+            }
+            Some(dir) => {
+                // A slash in a name must not lead out of the folder.
+                let path = dir.join(format!("{}.npy", name.replace(['/', ':'], "_")));
+                tensor.write_npy(&path)?;
+                Some(path.display().to_string())
+            }
+        };
+        let floats = tensor.values::<f32>().filter(|v| !v.is_empty());
+        report.push(Written {
+            name: name.clone(),
+            file,
+            dtype: tensor.dtype().to_string(),
+            shape: tensor.shape().to_vec(),
+            mean: floats.map(|v| v.iter().map(|&x| f64::from(x)).sum::<f64>() / v.len() as f64),
+            min: floats.map(|v| f64::from(v.iter().copied().fold(f32::INFINITY, f32::min))),
+            max: floats.map(|v| f64::from(v.iter().copied().fold(f32::NEG_INFINITY, f32::max))),
+        });
+    }
+    if a.json {
+        return output::json(&report);
+    }
+    for (w, (_, tensor)) in report.iter().zip(&outputs) {
+        let figures = match (w.mean, w.min, w.max) {
+            (Some(mean), Some(min), Some(max)) => format!("  mean {mean:.6}, from {min:.6} to {max:.6}"),
+            _ => String::new(),
+        };
+        let file = w.file.as_ref().map_or(String::new(), |f| format!("  -> {f}"));
+        output::line(format!("{} {}{figures}{file}", w.name, tensor.describe()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,393 @@
+//! From a selection to a plan: steps in order, constants packed once, buffers placed in the arena.
+
+use std::collections::BTreeMap;
+
+use tactician_ir::{ExprNode, Graph, Op, Problem, Region, ValueId};
+use tactician_plan::{ALIGNMENT, Constant, Place, Plan, PlanMeta, Port, Step, Target, ValueLife};
+use tactician_select::{Buffer, place};
+use tactician_tactics::{Arg, Emission, Packed, Tactic};
+use tactician_types::Layout;
+
+use crate::error::BuildError;
+
+/// A region with its chosen tactic.
+pub(crate) struct Chosen<'a> {
+    pub(crate) region: &'a Region,
+    pub(crate) problem: &'a Problem,
+    pub(crate) tactic: Tactic,
+    pub(crate) time_us: f64,
+}
+
+/// A change of layout with its tactic.
+pub(crate) struct Change {
+    pub(crate) from: Layout,
+    pub(crate) to: Layout,
+    pub(crate) problem: Problem,
+    pub(crate) tactic: Tactic,
+    pub(crate) time_us: f64,
+}
+
+/// Everything that a plan is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) graph: &'a Graph,
+    /// Producers before users.
+    pub(crate) regions: Vec<Chosen<'a>>,
+    /// Changes of layout to make right after a value is there, in order.
+    pub(crate) changes: BTreeMap<ValueId, Vec<Change>>,
+    pub(crate) target: Target,
+    pub(crate) options: BTreeMap<String, String>,
+    pub(crate) predicted_us: f64,
+}
+
+/// A value in a layout: one buffer, unless it shares another's.
+type Stored = (ValueId, Layout);
+
+/// Where a buffer lies, before offsets are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    Input(u32),
+    Output(u32),
+    Constant(u32),
+    Arena(usize),
+}
+
+/// A step whose arguments are homes.
+struct Draft {
+    step: Step,
+    reads: Vec<Home>,
+    writes: Vec<Home>,
+    scratch: u64,
+}
+
+struct Assembly<'a> {
+    graph: &'a Graph,
+    homes: BTreeMap<Stored, Home>,
+    /// Size, first and last step, name of each arena buffer.
+    buffers: Vec<(Buffer, String)>,
+    constants: Vec<Constant>,
+    constant_bytes: Vec<u8>,
+    known: BTreeMap<[u8; 32], u32>,
+    steps: Vec<Draft>,
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// When a tactic cannot pack its constants.
+pub(crate) fn assemble(parts: Parts<'_>) -> Result<Plan, BuildError> {
+    let graph = parts.graph;
+    let mut a = Assembly {
+        graph,
+        homes: BTreeMap::new(),
+        buffers: Vec::new(),
+        constants: Vec::new(),
+        constant_bytes: Vec::new(),
+        known: BTreeMap::new(),
+        steps: Vec::new(),
+    };
+    let output_home = output_homes(&parts);
+    for (i, &node) in graph.inputs().iter().enumerate() {
+        a.homes.insert((node.value(), Layout::Plain), Home::Input(i as u32));
+        a.change_layouts(node.value(), parts.changes.get(&node.value()), &output_home)?;
+    }
+    for chosen in &parts.regions {
+        a.region(chosen, &output_home)?;
+        a.change_layouts(chosen.region.output, parts.changes.get(&chosen.region.output), &output_home)?;
+    }
+    // An output that some other output, an input or a constant already holds is copied at the end.
+    for (i, (name, value)) in graph.outputs().iter().enumerate() {
+        let own = Home::Output(i as u32);
+        let from = match graph.constant(*value) {
+            Some(t) => {
+                Home::Constant(a.constant(&Packed { note: t.ty().to_string(), bytes: t.bytes().to_vec() }))
+            }
+            None => a.home((*value, Layout::Plain))?,
+        };
+        if from != own {
+            a.copy(name, from, own, *value);
+        }
+    }
+    a.finish(parts.target, parts.options, parts.predicted_us)
+}
+
+/// The plain values that may be computed straight into an output: those whose bytes are exactly one output's. A view
+/// passes its place on to the value it views.
+fn output_homes(parts: &Parts<'_>) -> BTreeMap<Stored, Home> {
+    let graph = parts.graph;
+    let mut homes = BTreeMap::new();
+    for (i, (_, value)) in graph.outputs().iter().enumerate() {
+        homes.entry((*value, Layout::Plain)).or_insert(Home::Output(i as u32));
+    }
+    for chosen in parts.regions.iter().rev() {
+        if chosen.tactic.id.starts_with("view/") {
+            let out = homes.get(&(chosen.region.output, Layout::Plain)).copied();
+            if let (Some(home), Some(&input)) = (out, chosen.region.inputs.first()) {
+                homes.entry((input, Layout::Plain)).or_insert(home);
+            }
+        }
+    }
+    homes
+}
+
+impl Assembly<'_> {
+    fn home(&self, stored: Stored) -> Result<Home, BuildError> {
+        self.homes.get(&stored).copied().ok_or_else(|| BuildError::Bug {
+            what: format!("{:?} is needed as {} but nothing makes it so", stored.0, stored.1),
+        })
+    }
+
+    fn bytes_of(&self, (value, layout): Stored) -> u64 {
+        let ty = self.graph.ty(value);
+        let n = ty.sizes().and_then(|s| layout.storage_len(&s)).unwrap_or(0);
+        n as u64 * ty.dtype.size() as u64
+    }
+
+    /// A home for a value that a step is about to write.
+    fn make_home(&mut self, stored: Stored, outputs: &BTreeMap<Stored, Home>) -> Home {
+        let home = outputs.get(&stored).copied().unwrap_or_else(|| {
+            let name = format!("{} ({})", self.graph.producer(stored.0).name, stored.1);
+            let at = self.steps.len();
+            self.buffers.push((Buffer { bytes: self.bytes_of(stored), first: at, last: at }, name));
+            Home::Arena(self.buffers.len() - 1)
+        });
+        self.homes.insert(stored, home);
+        home
+    }
+
+    /// The number of a constant, shared with equal ones.
+    fn constant(&mut self, packed: &Packed) -> u32 {
+        let hash = *blake3::hash(&packed.bytes).as_bytes();
+        if let Some(&i) = self.known.get(&hash) {
+            return i;
+        }
+        let offset = (self.constant_bytes.len() as u64).next_multiple_of(ALIGNMENT);
+        self.constant_bytes.resize(offset as usize, 0);
+        self.constant_bytes.extend(&packed.bytes);
+        let index = self.constants.len() as u32;
+        self.constants.push(Constant { note: packed.note.clone(), offset, len: packed.bytes.len() as u64 });
+        self.known.insert(hash, index);
+        index
+    }
+
+    fn region(&mut self, c: &Chosen<'_>, outputs: &BTreeMap<Stored, Home>) -> Result<(), BuildError> {
+        let region = c.region;
+        let name = self.graph.node(region.anchor).name.clone();
+        let emission = c
+            .tactic
+            .emit(&region.constants(self.graph))
+            .map_err(|e| BuildError::Emit { region: name.clone(), source: e })?;
+        let inputs: Vec<Stored> =
+            region.inputs.iter().copied().zip(c.tactic.inputs.iter().copied()).collect();
+        let out = (region.output, c.tactic.output);
+        self.emit(
+            emission,
+            &inputs,
+            out,
+            &name,
+            &describe(self.graph, region),
+            c.problem,
+            &c.tactic.id,
+            c.time_us,
+            outputs,
+        )
+    }
+
+    fn change_layouts(
+        &mut self,
+        value: ValueId,
+        changes: Option<&Vec<Change>>,
+        outputs: &BTreeMap<Stored, Home>,
+    ) -> Result<(), BuildError> {
+        for change in changes.into_iter().flatten() {
+            let name = self.graph.producer(value).name.clone();
+            let emission = change
+                .tactic
+                .emit(&[None])
+                .map_err(|e| BuildError::Emit { region: name.clone(), source: e })?;
+            let op = format!("reformat {} to {}", change.from, change.to);
+            self.emit(
+                emission,
+                &[(value, change.from)],
+                (value, change.to),
+                &name,
+                &op,
+                &change.problem,
+                &change.tactic.id,
+                change.time_us,
+                outputs,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn emit(
+        &mut self,
+        emission: Emission,
+        inputs: &[Stored],
+        out: Stored,
+        name: &str,
+        op: &str,
+        problem: &Problem,
+        tactic: &str,
+        time_us: f64,
+        outputs: &BTreeMap<Stored, Home>,
+    ) -> Result<(), BuildError> {
+        if let Some(operand) = emission.view_of {
+            let home = self.home(inputs[operand])?;
+            self.homes.insert(out, home);
+            return Ok(());
+        }
+        let packed: Vec<u32> = emission.packed.iter().map(|p| self.constant(p)).collect();
+        let home = self.make_home(out, outputs);
+        let count = emission.steps.len().max(1) as f64;
+        for spec in emission.steps {
+            let resolve = |arg: &Arg| match *arg {
+                Arg::Operand(i) => self.home(inputs[i]),
+                Arg::Packed(i) => Ok(Home::Constant(packed[i])),
+                Arg::Output => Ok(home),
+            };
+            let reads = spec.inputs.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+            let writes = spec.outputs.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+            let step = Step {
+                name: name.to_owned(),
+                op: op.to_owned(),
+                problem: problem.to_string(),
+                tactic: tactic.to_owned(),
+                kernel: spec.kernel.to_owned(),
+                params: spec.params,
+                inputs: vec![],
+                outputs: vec![],
+                scratch: None,
+                predicted_us: time_us / count,
+            };
+            self.draft(step, reads, writes, spec.scratch);
+        }
+        Ok(())
+    }
+
+    fn draft(&mut self, step: Step, reads: Vec<Home>, writes: Vec<Home>, scratch: u64) {
+        let at = self.steps.len();
+        for h in reads.iter().chain(&writes) {
+            if let Home::Arena(i) = *h {
+                self.buffers[i].0.last = at;
+            }
+        }
+        self.steps.push(Draft { step, reads, writes, scratch });
+    }
+
+    fn copy(&mut self, name: &str, from: Home, to: Home, value: ValueId) {
+        let bytes = self.bytes_of((value, Layout::Plain));
+        let step = Step {
+            name: name.to_owned(),
+            op: "copy to output".into(),
+            problem: String::new(),
+            tactic: "copy".into(),
+            kernel: tactician_tactics::COPY_KERNEL.into(),
+            params: tactician_tactics::copy_params(bytes),
+            inputs: vec![],
+            outputs: vec![],
+            scratch: None,
+            predicted_us: 0.0,
+        };
+        self.draft(step, vec![from], vec![to], 0);
+    }
+
+    /// Places buffers and scratch, and writes the offsets into the steps.
+    fn finish(
+        mut self,
+        target: Target,
+        options: BTreeMap<String, String>,
+        predicted_us: f64,
+    ) -> Result<Plan, BuildError> {
+        let mut all: Vec<Buffer> = self.buffers.iter().map(|(b, _)| *b).collect();
+        let mut scratch_of = vec![None; self.steps.len()];
+        for (i, d) in self.steps.iter().enumerate() {
+            if d.scratch > 0 {
+                scratch_of[i] = Some(all.len());
+                all.push(Buffer { bytes: d.scratch, first: i, last: i });
+            }
+        }
+        let placement = place(&all, ALIGNMENT);
+        let arena = |i: usize| Place::Arena { offset: placement.offsets[i], len: all[i].bytes };
+        let to_place = |h: Home| match h {
+            Home::Input(index) => Place::Input { index },
+            Home::Output(index) => Place::Output { index },
+            Home::Constant(index) => Place::Constant { index },
+            Home::Arena(i) => arena(i),
+        };
+        let mut steps = Vec::with_capacity(self.steps.len());
+        for (i, d) in self.steps.drain(..).enumerate() {
+            steps.push(Step {
+                inputs: d.reads.into_iter().map(to_place).collect(),
+                outputs: d.writes.into_iter().map(to_place).collect(),
+                scratch: scratch_of[i].map(arena),
+                ..d.step
+            });
+        }
+        let values = self
+            .buffers
+            .iter()
+            .enumerate()
+            .map(|(i, (b, name))| ValueLife {
+                name: name.clone(),
+                offset: placement.offsets[i],
+                bytes: b.bytes,
+                first: b.first as u32,
+                last: b.last as u32,
+            })
+            .collect();
+        let port = |name: &str, value: ValueId| {
+            let ty = self.graph.ty(value);
+            let shape = ty.sizes().unwrap_or_default().iter().map(|&d| d as u64).collect();
+            Port { name: name.to_owned(), dtype: ty.dtype, shape }
+        };
+        let meta = PlanMeta {
+            network: self.graph.name.clone(),
+            producer: format!("tactician {}", env!("CARGO_PKG_VERSION")),
+            target,
+            options,
+            inputs: self.graph.inputs().iter().map(|&n| port(&self.graph.node(n).name, n.value())).collect(),
+            outputs: self.graph.outputs().iter().map(|(n, v)| port(n, *v)).collect(),
+            constants: self.constants,
+            arena_bytes: placement.total,
+            scratch_bytes: scratch_of.iter().flatten().map(|&i| all[i].bytes).max().unwrap_or(0),
+            predicted_us,
+            steps,
+            values,
+        };
+        Plan::new(meta, self.constant_bytes)
+            .map_err(|e| BuildError::Bug { what: format!("the assembled plan does not validate: {e}") })
+    }
+}
+
+/// A region's operations for people: `conv + add + relu`.
+pub(crate) fn describe(graph: &Graph, region: &Region) -> String {
+    let mut parts = Vec::new();
+    for &n in &region.nodes {
+        match &graph.node(n).op {
+            Op::Pointwise(e) => {
+                for node in e.nodes() {
+                    match node {
+                        ExprNode::Unary(op, _) => parts.push(op.name().to_owned()),
+                        ExprNode::Binary(op, ..) => parts.push(op.name().to_owned()),
+                        ExprNode::Select(..) => parts.push("select".to_owned()),
+                        ExprNode::Cast(t, _) => parts.push(format!("cast to {t}")),
+                        _ => {}
+                    }
+                }
+            }
+            op => {
+                parts.push(op.name().to_owned());
+                if matches!(op, Op::Conv(_)) && graph.node(n).inputs().len() > 2 {
+                    parts.push("bias".to_owned());
+                }
+            }
+        }
+    }
+    // `max` then `min` is what people call a clip; long chains are cut.
+    let mut text = parts.join(" + ").replace("max + min", "clip");
+    if parts.len() > 8 {
+        text = format!("{} + … ({} operations)", parts[..6].join(" + "), parts.len());
+    }
+    text
+}

@@ -1,0 +1,436 @@
+//! From a network to a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tactician_cpu::CpuDevice;
+use tactician_device::Device;
+use tactician_ir::{Expr, Graph, Op, Operand, Problem, Region, TensorType, ValueId, Verified};
+use tactician_passes::{FusionPolicy, Greedy, canonicalize, proposals};
+use tactician_plan::Plan;
+use tactician_runtime::target_of;
+use tactician_select::{Candidate, Instance, RegionChoices, Selection, ValueChoices, select};
+use tactician_tactics::{Tactic, tactics};
+use tactician_tune::{Progress, TacticTable, TuneOptions, TuneReport, Verdict, facts, tune};
+use tactician_types::Layout;
+
+use crate::assemble::{Change, Chosen, Parts, assemble, describe};
+use crate::error::BuildError;
+use crate::network::{Network, Shapes};
+
+/// Scratch that one step may use when the caller sets no budget: 1 GiB, above what CPU tactics ask for in practice.
+pub const DEFAULT_WORKSPACE: u64 = 1 << 30;
+
+/// Builds plans.
+///
+/// ```
+/// use tactician::{Builder, zoo};
+///
+/// let net = zoo::tiny(1);
+/// let plan = Builder::new().threads(1).workspace(1 << 20).build(&net)?;
+/// assert!(plan.meta.scratch_bytes <= 1 << 20);
+/// # Ok::<(), tactician::BuildError>(())
+/// ```
+pub struct Builder<'a> {
+    workspace: u64,
+    threads: Option<usize>,
+    device: Option<Arc<dyn Device>>,
+    shapes: Shapes,
+    table: Option<PathBuf>,
+    policy: Arc<dyn FusionPolicy + 'a>,
+    tuning: TuneOptions,
+    progress: Option<Box<dyn FnMut(Progress<'_>) + 'a>>,
+}
+
+impl Default for Builder<'_> {
+    fn default() -> Self {
+        Builder::new()
+    }
+}
+
+impl<'a> Builder<'a> {
+    /// A builder for the best device present, without a limit on scratch that matters.
+    pub fn new() -> Builder<'a> {
+        Builder {
+            workspace: DEFAULT_WORKSPACE,
+            threads: None,
+            device: None,
+            shapes: Shapes::new(),
+            table: None,
+            policy: Arc::new(Greedy),
+            tuning: TuneOptions::default(),
+            progress: None,
+        }
+    }
+
+    /// The scratch in bytes that any one step may use. Zero works.
+    pub fn workspace(mut self, bytes: u64) -> Self {
+        self.workspace = bytes;
+        self
+    }
+
+    /// CPU threads, the caller's included. Default: one a processor.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The device to build for and measure on. Default: the best present.
+    pub fn device(mut self, device: Arc<dyn Device>) -> Self {
+        self.device = Some(device);
+        self
+    }
+
+    /// The shape of an input whose sizes are open.
+    pub fn shape(mut self, input: &str, sizes: &[usize]) -> Self {
+        self.shapes.insert(input.to_owned(), sizes.to_vec());
+        self
+    }
+
+    /// A file of measurements to use and add to.
+    pub fn table(mut self, path: impl AsRef<Path>) -> Self {
+        self.table = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Who decides what is fused.
+    pub fn policy(mut self, policy: impl FusionPolicy + 'a) -> Self {
+        self.policy = Arc::new(policy);
+        self
+    }
+
+    /// How to measure.
+    pub fn tuning(mut self, options: TuneOptions) -> Self {
+        self.tuning = options;
+        self
+    }
+
+    /// Called as measuring goes on.
+    pub fn progress(mut self, callback: impl FnMut(Progress<'_>) + 'a) -> Self {
+        self.progress = Some(Box::new(callback));
+        self
+    }
+
+    /// Measures and builds.
+    ///
+    /// # Errors
+    /// When the network cannot be imported, has open sizes, or has a region that no tactic serves.
+    pub fn build(self, network: &Network) -> Result<Plan, BuildError> {
+        let workspace = self.workspace;
+        self.tune(network)?.plan(workspace)
+    }
+
+    /// Measures once; the result makes plans for any budget.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn tune(mut self, network: &Network) -> Result<Tuned, BuildError> {
+        let start = Instant::now();
+        let device = match self.device.take() {
+            Some(d) => d,
+            None => Arc::new(CpuDevice::new(self.threads)?),
+        };
+        let mut table = match &self.table {
+            Some(path) if path.exists() => TacticTable::load(path)?,
+            _ => TacticTable::new(),
+        };
+        let graph = network.bind(&self.shapes)?;
+        check_bound(&graph)?;
+        let (graph, _) = canonicalize(graph)?;
+        let regions = self.policy.choose(&graph, &proposals(&graph)).into_regions();
+        let regions = served(&graph, regions, device.as_ref());
+        let problems: Vec<Problem> = regions.iter().map(|r| r.problem(&graph)).collect();
+        let prepared = start.elapsed();
+
+        let mut silent = |_: Progress<'_>| {};
+        let progress: &mut dyn FnMut(Progress<'_>) = match &mut self.progress {
+            Some(p) => p.as_mut(),
+            None => &mut silent,
+        };
+        let start = Instant::now();
+        let list: Vec<Vec<Tactic>> = problems.iter().map(|p| tactics(p, device.info())).collect();
+        let reformats = reformat_problems(&graph, &regions, &list);
+        let all: Vec<Problem> = problems.iter().chain(reformats.values()).cloned().collect();
+        let report = tune(device.as_ref(), &all, &mut table, &self.tuning, progress)?;
+        if let Some(path) = &self.table {
+            table.save(path)?;
+        }
+        let context = table.context(&facts(device.as_ref()));
+        let times = BuildTimes { prepare: prepared, tune: start.elapsed() };
+        Ok(Tuned {
+            graph,
+            regions,
+            problems,
+            reformats,
+            device,
+            table,
+            context,
+            report,
+            times,
+            tuning: self.tuning,
+        })
+    }
+}
+
+/// How long the stages took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BuildTimes {
+    /// Import, rewriting and fusion.
+    pub prepare: Duration,
+    /// Measuring.
+    pub tune: Duration,
+}
+
+/// A network with all its measurements: makes a plan for any budget without measuring again.
+pub struct Tuned {
+    graph: Verified<Graph>,
+    regions: Vec<Region>,
+    problems: Vec<Problem>,
+    /// The identity on each value that may change its layout.
+    reformats: BTreeMap<ValueId, Problem>,
+    device: Arc<dyn Device>,
+    table: TacticTable,
+    context: String,
+    report: TuneReport,
+    times: BuildTimes,
+    tuning: TuneOptions,
+}
+
+impl Tuned {
+    /// The canonical graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The device that was measured.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
+    /// All measurements.
+    pub fn table(&self) -> &TacticTable {
+        &self.table
+    }
+
+    /// What measuring did.
+    pub fn report(&self) -> &TuneReport {
+        &self.report
+    }
+
+    /// How long it took.
+    pub fn times(&self) -> BuildTimes {
+        self.times
+    }
+
+    /// The selection problem: every region with its measured candidates, every value with its reformat costs.
+    pub fn instance(&self) -> Instance {
+        let mut values: BTreeMap<ValueId, usize> = BTreeMap::new();
+        let mut list: Vec<ValueChoices> = Vec::new();
+        let mut number = |v: ValueId, list: &mut Vec<ValueChoices>| {
+            *values.entry(v).or_insert_with(|| {
+                let input = matches!(self.graph.producer(v).op, Op::Input);
+                list.push(ValueChoices {
+                    given: (input || self.graph.constant(v).is_some()).then_some(Layout::Plain),
+                    wanted: self.graph.is_output(v).then_some(Layout::Plain),
+                    reformat: self.reformat_costs(v),
+                });
+                list.len() - 1
+            })
+        };
+        let mut regions = Vec::with_capacity(self.regions.len());
+        for (region, problem) in self.regions.iter().zip(&self.problems) {
+            regions.push(RegionChoices {
+                name: format!("{} ({})", self.graph.node(region.anchor).name, describe(&self.graph, region)),
+                inputs: region.inputs.iter().map(|&v| number(v, &mut list)).collect(),
+                output: number(region.output, &mut list),
+                candidates: self.candidates(problem),
+            });
+        }
+        Instance { values: list, regions }
+    }
+
+    fn candidates(&self, problem: &Problem) -> Vec<Candidate> {
+        let rows = self.table.rows(&self.context, &problem.to_string());
+        let known: BTreeSet<String> =
+            tactics(problem, self.device.info()).into_iter().map(|t| t.id).collect();
+        rows.into_iter()
+            .flatten()
+            .filter(|(id, r)| known.contains(*id) && r.workspace <= self.tuning.workspace_limit)
+            .filter(|(id, _)| {
+                let only = &self.tuning.only;
+                only.is_empty() || only.iter().any(|p| id.starts_with(p.as_str()))
+            })
+            .filter_map(|(id, row)| match &row.verdict {
+                Verdict::Timed(t) => Some(Candidate {
+                    id: id.clone(),
+                    time_us: t.median_us,
+                    noise_us: t.noise_us(),
+                    workspace: row.workspace,
+                    inputs: row.inputs.clone(),
+                    output: row.output,
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Costs of changing a value's layout. Layouts with the same bytes cost nothing.
+    fn reformat_costs(&self, v: ValueId) -> BTreeMap<(Layout, Layout), f64> {
+        let Some(problem) = self.reformats.get(&v) else { return BTreeMap::new() };
+        let mut costs = BTreeMap::new();
+        for c in self.candidates(problem) {
+            let slot = costs.entry((c.inputs[0], c.output)).or_insert(f64::INFINITY);
+            *slot = slot.min(c.time_us);
+        }
+        costs
+    }
+
+    /// Chooses tactics for a budget of scratch bytes.
+    ///
+    /// # Errors
+    /// When a region has no tactic in the budget.
+    pub fn select(&self, workspace: u64) -> Result<Selection, BuildError> {
+        Ok(select(&self.instance(), workspace)?)
+    }
+
+    /// Makes the plan for a budget of scratch bytes. Equal tables, networks and budgets give equal plans.
+    ///
+    /// # Errors
+    /// When a region has no tactic in the budget.
+    pub fn plan(&self, workspace: u64) -> Result<Plan, BuildError> {
+        let instance = self.instance();
+        let selection = select(&instance, workspace)?;
+        let mut chosen = Vec::with_capacity(self.regions.len());
+        for (i, (region, problem)) in self.regions.iter().zip(&self.problems).enumerate() {
+            let candidate = &instance.regions[i].candidates[selection.tactics[i]];
+            chosen.push(Chosen {
+                region,
+                problem,
+                tactic: self.tactic(problem, &candidate.id)?,
+                time_us: candidate.time_us,
+            });
+        }
+        // Values were numbered in the order of first mention.
+        let mut order: Vec<ValueId> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for r in &self.regions {
+            for &v in r.inputs.iter().chain([&r.output]) {
+                if seen.insert(v) {
+                    order.push(v);
+                }
+            }
+        }
+        let mut changes: BTreeMap<ValueId, Vec<Change>> = BTreeMap::new();
+        for (&value, list) in order.iter().zip(&selection.reformats) {
+            for &(from, to) in list {
+                let problem = self.reformats.get(&value).ok_or_else(|| BuildError::Bug {
+                    what: format!("{value:?} changes its layout without a measurement"),
+                })?;
+                let best = self
+                    .candidates(problem)
+                    .into_iter()
+                    .filter(|c| c.inputs[0] == from && c.output == to)
+                    .min_by(|a, b| a.time_us.total_cmp(&b.time_us).then(a.id.cmp(&b.id)));
+                let Some(best) = best else { continue };
+                changes.entry(value).or_default().push(Change {
+                    from,
+                    to,
+                    tactic: self.tactic(problem, &best.id)?,
+                    problem: problem.clone(),
+                    time_us: best.time_us,
+                });
+            }
+        }
+        let options = BTreeMap::from([("workspace".to_owned(), workspace.to_string())]);
+        assemble(Parts {
+            graph: &self.graph,
+            regions: chosen,
+            changes,
+            target: target_of(self.device.info()),
+            options,
+            predicted_us: selection.predicted_us,
+        })
+    }
+
+    fn tactic(&self, problem: &Problem, id: &str) -> Result<Tactic, BuildError> {
+        tactics(problem, self.device.info())
+            .into_iter()
+            .find(|t| t.id == id)
+            .ok_or_else(|| BuildError::Bug { what: format!("the chosen tactic `{id}` has vanished") })
+    }
+}
+
+/// Open and empty sizes are refused before anything is measured.
+fn check_bound(graph: &Graph) -> Result<(), BuildError> {
+    let symbols = graph.symbols();
+    if !symbols.is_empty() {
+        let open = |ty: &TensorType| ty.sizes().is_none();
+        let inputs: Vec<String> = graph
+            .inputs()
+            .iter()
+            .map(|&i| graph.node(i))
+            .filter(|n| open(&n.outputs()[0]))
+            .map(|n| format!("`{}` {}", n.name, n.outputs()[0].shape))
+            .collect();
+        return Err(BuildError::Unbound {
+            symbols: symbols.into_iter().collect::<Vec<_>>().join(", "),
+            inputs: inputs.join(", "),
+        });
+    }
+    for id in graph.node_ids() {
+        let node = graph.node(id);
+        if let Some(ty) = node.outputs().iter().find(|t| t.elements() == Some(0)) {
+            return Err(BuildError::Empty { name: node.name.clone(), shape: ty.shape.to_string() });
+        }
+    }
+    Ok(())
+}
+
+/// The regions, those that no tactic of the device serves taken apart into their nodes: fusion does not know what a
+/// device can do.
+fn served(graph: &Graph, regions: Vec<Region>, device: &dyn Device) -> Vec<Region> {
+    let split = |r: Region| {
+        if r.nodes.len() == 1 || !tactics(&r.problem(graph), device.info()).is_empty() {
+            return vec![r];
+        }
+        r.nodes.iter().filter_map(|&n| Region::new("unfused", graph, &[n])).collect()
+    };
+    regions.into_iter().flat_map(split).collect()
+}
+
+/// For every value that different layouts meet at: the identity on it, whose tactics are the changes of layout.
+fn reformat_problems(graph: &Graph, regions: &[Region], list: &[Vec<Tactic>]) -> BTreeMap<ValueId, Problem> {
+    let mut layouts: BTreeMap<ValueId, BTreeSet<Layout>> = BTreeMap::new();
+    for &i in graph.inputs() {
+        layouts.entry(i.value()).or_default().insert(Layout::Plain);
+    }
+    for (_, v) in graph.outputs() {
+        layouts.entry(*v).or_default().insert(Layout::Plain);
+    }
+    for (region, tactics) in regions.iter().zip(list) {
+        for t in tactics {
+            layouts.entry(region.output).or_default().insert(t.output);
+            for (&v, &l) in region.inputs.iter().zip(&t.inputs) {
+                layouts.entry(v).or_default().insert(l);
+            }
+        }
+    }
+    layouts
+        .into_iter()
+        .filter(|(v, set)| set.len() > 1 && graph.constant(*v).is_none())
+        .map(|(v, _)| {
+            let ty = graph.ty(v).clone();
+            let problem = Problem {
+                anchor: Op::Pointwise(Expr::identity()),
+                anchor_operands: 1,
+                operands: vec![Operand { ty: ty.clone(), constant: false }],
+                epilogue: Expr::identity(),
+                result: ty.clone(),
+                output: ty,
+            };
+            (v, problem)
+        })
+        .collect()
+}

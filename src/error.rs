@@ -1,0 +1,83 @@
+use tactician_ir::{GraphError, VerifyErrors};
+use tactician_onnx::ImportError;
+use tactician_select::SelectError;
+use tactician_tactics::EmitError;
+use tactician_tune::{TableError, TuneError};
+use thiserror::Error;
+
+/// A network cannot be built into a plan.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The ONNX model cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// An operation does not accept its operands.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// No input of that name.
+    #[error("the network has no input `{name}`; its inputs are: {known}")]
+    NoInput {
+        /// The name given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A shape that contradicts the network.
+    #[error("input `{name}` is declared as {declared}; {given} does not fit")]
+    Shape {
+        /// The input.
+        name: String,
+        /// Its declared shape.
+        declared: String,
+        /// The shape given.
+        given: String,
+    },
+    /// Open sizes that nobody bound.
+    #[error(
+        "the sizes {symbols} are open: give the shapes of {inputs}, with `.shape(..)` or `--shape NAME=1x3x224x224`"
+    )]
+    Unbound {
+        /// The symbols.
+        symbols: String,
+        /// The inputs that have them.
+        inputs: String,
+    },
+    /// A tensor without elements, which no kernel is made for.
+    #[error("`{name}` has the shape {shape}, without any element; build for sizes of at least 1")]
+    Empty {
+        /// The node.
+        name: String,
+        /// Its shape.
+        shape: String,
+    },
+    /// Measuring failed.
+    #[error(transparent)]
+    Tune(#[from] TuneError),
+    /// No selection fits.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The tactic table cannot be used.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A tactic cannot pack its constants.
+    #[error("`{region}`: {source}")]
+    Emit {
+        /// The region.
+        region: String,
+        /// Why.
+        source: EmitError,
+    },
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] tactician_device::DeviceError),
+    /// The graph breaks its contract: our mistake.
+    #[error("this is a mistake of tactician, please report it: {0}")]
+    Invalid(#[from] VerifyErrors),
+    /// Something that cannot happen happened: our mistake.
+    #[error("this is a mistake of tactician, please report it: {what}")]
+    Bug {
+        /// What.
+        what: String,
+    },
+}

@@ -1,0 +1,178 @@
+//! A network as people hand it over: an ONNX model or a graph built by hand, sizes perhaps still open.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use tactician_ir::{DType, Graph, Shape, Symbols, TensorType};
+use tactician_onnx::{ImportError, Model, ShapeBindings};
+
+use crate::error::BuildError;
+
+/// A network: from an ONNX file, or built by hand.
+#[derive(Clone)]
+pub struct Network {
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Onnx(Arc<Model>),
+    Graph(Arc<Graph>),
+}
+
+/// Shapes given at build time, by input name.
+pub(crate) type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// An input of a network: name, element type, shape with open sizes as symbols.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputInfo {
+    /// Its name.
+    pub name: String,
+    /// Type of the elements.
+    pub dtype: DType,
+    /// Sizes; open ones are symbols.
+    pub shape: Shape,
+}
+
+impl Network {
+    /// Reads an ONNX model. Weights stay in the mapped file until a plan is made.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no ONNX model.
+    pub fn from_onnx(path: impl AsRef<Path>) -> Result<Network, ImportError> {
+        Ok(Network { source: Source::Onnx(Arc::new(Model::open(path.as_ref())?)) })
+    }
+
+    /// Reads an ONNX model from memory. External data is refused.
+    ///
+    /// # Errors
+    /// When the bytes are no ONNX model.
+    pub fn from_onnx_bytes(bytes: Vec<u8>) -> Result<Network, ImportError> {
+        Ok(Network { source: Source::Onnx(Arc::new(Model::from_bytes(bytes)?)) })
+    }
+
+    /// A network from a graph, such as `NetworkBuilder` makes.
+    pub fn from_graph(graph: Graph) -> Network {
+        Network { source: Source::Graph(Arc::new(graph)) }
+    }
+
+    /// Its inputs.
+    pub fn inputs(&self) -> Vec<InputInfo> {
+        match &self.source {
+            Source::Onnx(m) => m
+                .inputs()
+                .iter()
+                .map(|i| InputInfo { name: i.name.clone(), dtype: i.dtype, shape: i.shape.clone() })
+                .collect(),
+            Source::Graph(g) => g
+                .inputs()
+                .iter()
+                .map(|&i| {
+                    let TensorType { dtype, shape } = g.node(i).outputs()[0].clone();
+                    InputInfo { name: g.node(i).name.clone(), dtype, shape }
+                })
+                .collect(),
+        }
+    }
+
+    /// The graph with its declared shapes.
+    ///
+    /// # Errors
+    /// When an ONNX model cannot be imported, or needs shapes that only [`Network::bind`] can give.
+    pub fn graph(&self) -> Result<Graph, BuildError> {
+        self.bind(&Shapes::new())
+    }
+
+    /// The graph with shapes given for inputs; sizes not given stay open if they were.
+    ///
+    /// # Errors
+    /// When a shape contradicts the network, or the model cannot be imported.
+    pub fn bind(&self, shapes: &BTreeMap<String, Vec<usize>>) -> Result<Graph, BuildError> {
+        let inputs = self.inputs();
+        if let Some(name) = shapes.keys().find(|n| inputs.iter().all(|i| i.name != **n)) {
+            let known = inputs.iter().map(|i| format!("`{}`", i.name)).collect::<Vec<_>>().join(", ");
+            return Err(BuildError::NoInput { name: name.clone(), known });
+        }
+        match &self.source {
+            Source::Onnx(m) => {
+                let mut bindings = ShapeBindings::default();
+                for (name, shape) in shapes {
+                    bindings = bindings.shape(name, shape);
+                }
+                Ok(m.graph(&bindings)?)
+            }
+            Source::Graph(g) => {
+                let mut symbols = Symbols::new();
+                for i in &inputs {
+                    if let Some(shape) = shapes.get(&i.name) {
+                        match_shape(i, shape, &mut symbols)?;
+                    }
+                }
+                Ok(g.bind(&symbols)?)
+            }
+        }
+    }
+}
+
+/// Collects the symbols that make `declared` equal to `given`.
+fn match_shape(declared: &InputInfo, given: &[usize], symbols: &mut Symbols) -> Result<(), BuildError> {
+    let fail = || BuildError::Shape {
+        name: declared.name.clone(),
+        declared: declared.shape.to_string(),
+        given: Shape::known(given).to_string(),
+    };
+    if declared.shape.rank() != given.len() {
+        return Err(fail());
+    }
+    for (d, &n) in declared.shape.dims().iter().zip(given) {
+        let bound = d.bind(symbols);
+        match bound.as_usize() {
+            Some(known) if known == n => {}
+            Some(_) => return Err(fail()),
+            None => {
+                let mut names = std::collections::BTreeSet::new();
+                bound.symbols(&mut names);
+                let Some(name) = names.pop_first().filter(|_| names.is_empty()) else { return Err(fail()) };
+                symbols.insert(name, n);
+                if bound.bind(symbols).as_usize() != Some(n) {
+                    return Err(fail());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactician_ir::{Expr, Op, Unary};
+
+    fn open_batch() -> Network {
+        let mut g = Graph::new("g");
+        let shape: Shape = ["N", "C"].into_iter().collect();
+        let x = g.add_input("x", TensorType { dtype: DType::F32, shape }).unwrap();
+        let y = g.add(Op::Pointwise(Expr::unary(Unary::Relu)), &[x], "relu").unwrap();
+        g.mark_output("y", y);
+        Network::from_graph(g)
+    }
+
+    #[test]
+    fn open_sizes_are_bound_by_input() {
+        let net = open_batch();
+        assert!(!net.graph().unwrap().is_bound());
+        let g = net.bind(&Shapes::from([("x".into(), vec![4, 3])])).unwrap();
+        assert!(g.is_bound());
+        assert_eq!(g.ty(g.outputs()[0].1).to_string(), "f32[4,3]");
+    }
+
+    #[test]
+    fn wrong_shapes_are_refused() {
+        let net = open_batch();
+        let text = net.bind(&Shapes::from([("x".into(), vec![4])])).map(|_| ()).unwrap_err().to_string();
+        assert!(text.contains("[N,C]") && text.contains("[4]"), "{text}");
+        let text = net.bind(&Shapes::from([("z".into(), vec![4])])).map(|_| ()).unwrap_err().to_string();
+        assert!(text.contains("`z`") && text.contains("`x`"), "{text}");
+    }
+}

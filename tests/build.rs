@@ -1,0 +1,148 @@
+//! Whole builds: from a network through measuring, selection and plan to outputs, against the reference interpreter.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::collections::BTreeMap;
+
+use tactician::reference::{eval_graph, relative_l2};
+use tactician::tuning::TuneOptions;
+use tactician::{BuildError, Builder, Engine, Network, Plan, Tensor, Tuned, ir, zoo};
+
+/// Options that time briefly: what is tested here is right, not fast.
+fn quick() -> TuneOptions {
+    let mut options = TuneOptions::default();
+    options.timing.rounds = 1;
+    options.timing.sample = std::time::Duration::from_micros(50);
+    options
+}
+
+fn tune(net: &Network) -> Tuned {
+    Builder::new().threads(2).tuning(quick()).tune(net).unwrap()
+}
+
+fn image(sizes: &[usize]) -> Tensor {
+    let n: usize = sizes.iter().product();
+    let v: Vec<f32> = (0..n).map(|i| ((i * 7919 % 1009) as f32 - 504.0) / 300.0).collect();
+    Tensor::new(sizes, &v).unwrap()
+}
+
+/// Largest relative L2 error of a plan's outputs.
+fn error(net: &Network, plan: Plan, name: &str, input: &Tensor) -> f64 {
+    let device = tactician::runtime::device_for(&plan.meta).unwrap();
+    let engine = Engine::new(plan, device).unwrap();
+    let outputs = engine.new_context().unwrap().run(&[(name, input)]).unwrap();
+    let given = ir::Tensor::from_bytes(input.dtype(), input.shape(), input.bytes().to_vec()).unwrap();
+    let expected = eval_graph(&net.graph().unwrap(), &BTreeMap::from([(name.to_owned(), given)])).unwrap();
+    let wide = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+    outputs
+        .iter()
+        .map(|(n, t)| {
+            let want = expected[n].values::<f32>().unwrap();
+            relative_l2(&wide(t.values::<f32>().unwrap()), &wide(&want))
+        })
+        .fold(0.0, f64::max)
+}
+
+#[test]
+fn one_measuring_serves_every_budget() {
+    let net = zoo::tiny(1);
+    let input = net.inputs().remove(0);
+    let tuned = tune(&net);
+    assert!(tuned.report().rejected.is_empty(), "{:?}", tuned.report().rejected);
+    let mut before = f64::INFINITY;
+    for workspace in [0, 1 << 12, 1 << 16, 1 << 20, 1 << 30] {
+        let plan = tuned.plan(workspace).unwrap();
+        assert!(plan.meta.scratch_bytes <= workspace);
+        assert!(plan.meta.predicted_us <= before * (1.0 + 1e-9), "a larger budget is predicted slower");
+        before = plan.meta.predicted_us;
+        let e = error(&net, plan, &input.name, &image(&input.shape.sizes().unwrap()));
+        assert!(e < 1e-4, "workspace {workspace}: relative error {e}");
+    }
+}
+
+#[test]
+fn builds_repeat() {
+    let net = zoo::tiny(1);
+    let tuned = tune(&net);
+    let once = tuned.plan(1 << 20).unwrap().to_bytes().unwrap();
+    assert_eq!(once, tuned.plan(1 << 20).unwrap().to_bytes().unwrap());
+
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("tiny.tac");
+    let build = |frozen| {
+        let options = TuneOptions { frozen, ..quick() };
+        Builder::new().threads(2).table(&table).tuning(options).workspace(1 << 20).build(&net).unwrap()
+    };
+    let first = build(false).to_bytes().unwrap();
+    assert_eq!(first, build(true).to_bytes().unwrap(), "the same table must give the same plan");
+}
+
+#[test]
+fn a_saved_plan_runs_as_the_one_in_memory() {
+    let net = zoo::tiny(1);
+    let input = net.inputs().remove(0);
+    let x = image(&input.shape.sizes().unwrap());
+    let plan = tune(&net).plan(1 << 20).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.plan");
+    plan.save(&path).unwrap();
+    let engine = Engine::load(&path).unwrap();
+    let from_file = engine.new_context().unwrap().run(&[(&input.name, &x)]).unwrap();
+    let device = tactician::runtime::device_for(&plan.meta).unwrap();
+    let in_memory =
+        Engine::new(plan, device).unwrap().new_context().unwrap().run(&[(&input.name, &x)]).unwrap();
+    assert_eq!(from_file.len(), in_memory.len());
+    for ((n, a), (m, b)) in from_file.iter().zip(&in_memory) {
+        assert_eq!(n, m);
+        assert_eq!(a.bytes(), b.bytes());
+    }
+}
+
+#[test]
+fn contexts_run_in_parallel_threads() {
+    let net = zoo::tiny(1);
+    let input = net.inputs().remove(0);
+    let x = image(&input.shape.sizes().unwrap());
+    let plan = Builder::new().threads(1).tuning(quick()).build(&net).unwrap();
+    let device = tactician::runtime::device_for(&plan.meta).unwrap();
+    let engine = Engine::new(plan, device).unwrap();
+    let expected = engine.new_context().unwrap().run(&[(&input.name, &x)]).unwrap();
+    std::thread::scope(|s| {
+        for _ in 0..4 {
+            s.spawn(|| {
+                let mut context = engine.new_context().unwrap();
+                for _ in 0..20 {
+                    let got = context.run(&[(&input.name, &x)]).unwrap();
+                    assert_eq!(got[0].1.bytes(), expected[0].1.bytes());
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn without_fusion_the_outputs_are_the_same() {
+    let net = zoo::tiny(1);
+    let input = net.inputs().remove(0);
+    let x = image(&input.shape.sizes().unwrap());
+    let plan =
+        Builder::new().threads(1).tuning(quick()).policy(tactician::passes::NoFusion).build(&net).unwrap();
+    let fused = Builder::new().threads(1).tuning(quick()).build(&net).unwrap();
+    assert!(plan.meta.steps.len() > fused.meta.steps.len());
+    assert!(error(&net, plan, &input.name, &x) < 1e-4);
+}
+
+#[test]
+fn open_sizes_are_asked_for() {
+    let mut g = ir::Graph::new("open");
+    let shape: ir::Shape = ["N", "C"].into_iter().collect();
+    let x = g.add_input("x", ir::TensorType { dtype: ir::DType::F32, shape }).unwrap();
+    let y = g.add(ir::Op::Pointwise(ir::Expr::unary(ir::Unary::Relu)), &[x], "relu").unwrap();
+    g.mark_output("y", y);
+    let net = Network::from_graph(g);
+    let e = Builder::new().threads(1).build(&net).unwrap_err();
+    assert!(matches!(&e, BuildError::Unbound { .. }));
+    assert!(e.to_string().contains("--shape") && e.to_string().contains("`x`"), "{e}");
+    let plan = Builder::new().threads(1).tuning(quick()).shape("x", &[2, 5]).build(&net).unwrap();
+    assert_eq!(plan.meta.inputs[0].shape, [2, 5]);
+}

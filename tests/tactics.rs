@@ -1,0 +1,353 @@
+//! Every tactic of every family goes through the gate: over shapes that reach the corners, for every instruction set
+//! here, with one and two threads. And every problem has a tactic that needs no workspace.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tactician::ir::*;
+use tactician::tuning::{TacticTable, TuneOptions, Verdict, facts, tune};
+use tactician::{CpuDevice, Device};
+
+/// Operands: sizes, type, and whether they are constant.
+type Given<'a> = (&'a [usize], DType, bool);
+
+const F: DType = DType::F32;
+
+fn tensor(sizes: &[usize], dtype: DType) -> Tensor {
+    let n: usize = sizes.iter().product();
+    Tensor::from_bytes(dtype, sizes, vec![0; n * dtype.size()]).unwrap()
+}
+
+/// One operation and pointwise operations after it; each of these takes the value so far and one more operand.
+fn problem(op: Op, operands: &[Given<'_>], after: &[(Expr, Option<Given<'_>>)]) -> Problem {
+    let mut g = Graph::new("g");
+    let add = |g: &mut Graph, (sizes, dtype, constant): Given<'_>| {
+        let name = format!("v{}", g.len());
+        if constant {
+            g.add_constant(&name, tensor(sizes, dtype))
+        } else {
+            g.add_input(&name, TensorType::known(dtype, sizes)).unwrap()
+        }
+    };
+    let inputs: Vec<ValueId> = operands.iter().map(|&o| add(&mut g, o)).collect();
+    let mut value = g.add(op, &inputs, "anchor").unwrap();
+    let mut nodes = vec![value.node()];
+    for (i, (e, other)) in after.iter().enumerate() {
+        let mut list = vec![value];
+        list.extend(other.map(|o| add(&mut g, o)));
+        value = g.add(Op::Pointwise(e.clone()), &list, &format!("after{i}")).unwrap();
+        nodes.push(value.node());
+    }
+    g.mark_output("y", value);
+    Region::new("test", &g, &nodes).expect("a region").problem(&g)
+}
+
+fn relu() -> (Expr, Option<Given<'static>>) {
+    (Expr::unary(Unary::Relu), None)
+}
+
+/// `x · sigmoid(x)`.
+fn silu() -> (Expr, Option<Given<'static>>) {
+    let mut e = Expr::empty();
+    let x = e.push(ExprNode::Input(0));
+    let s = e.push(ExprNode::Unary(Unary::Sigmoid, x));
+    e.push(ExprNode::Binary(Binary::Mul, x, s));
+    (e, None)
+}
+
+fn add(other: Given<'_>) -> (Expr, Option<Given<'_>>) {
+    (Expr::binary(Binary::Add), Some(other))
+}
+
+/// Runs every tactic for the problems on every instruction set and checks the verdicts.
+fn all_pass(problems: &[Problem]) {
+    let mut options = TuneOptions::default();
+    options.timing.rounds = 1;
+    options.timing.sample = Duration::from_micros(20);
+    for &isa in tactician::isas() {
+        for threads in [1, 2] {
+            let device: Arc<dyn Device> =
+                Arc::new(CpuDevice::new(Some(threads)).unwrap().with_isa(isa).unwrap());
+            let mut table = TacticTable::new();
+            let report = tune(device.as_ref(), problems, &mut table, &options, &mut |_| {}).unwrap();
+            let text: Vec<String> =
+                report.rejected.iter().map(|(p, t, r)| format!("{t} for {p}: {r}")).collect();
+            assert!(text.is_empty(), "{isa:?}, {threads} threads:\n{}", text.join("\n"));
+            let context = table.context(&facts(device.as_ref()));
+            for p in problems {
+                let rows = table.rows(&context, &p.to_string()).unwrap();
+                let free = rows.values().any(|r| r.workspace == 0 && matches!(r.verdict, Verdict::Timed(_)));
+                assert!(free, "{isa:?}: nothing for {p} without workspace");
+            }
+        }
+    }
+}
+
+fn conv(spatial: usize, pad: usize, stride: usize, dilation: usize, groups: usize) -> Op {
+    Op::Conv(Conv {
+        strides: vec![stride; spatial],
+        pads: vec![(pad, pad); spatial],
+        dilations: vec![dilation; spatial],
+        groups,
+    })
+}
+
+#[test]
+fn convolutions() {
+    let x: Given<'_> = (&[1, 16, 12, 12], F, false);
+    let w: Given<'_> = (&[24, 16, 3, 3], F, true);
+    let bias: Given<'_> = (&[24, 1, 1], F, true);
+    let full: Given<'_> = (&[1, 24, 12, 12], F, false);
+    all_pass(&[
+        problem(conv(2, 1, 1, 1, 1), &[x, w], &[]),
+        problem(conv(2, 1, 1, 1, 1), &[x, w], &[add(bias), relu()]),
+        problem(conv(2, 1, 1, 1, 1), &[x, w], &[add(bias), add(full), silu()]),
+        problem(conv(2, 1, 1, 1, 1), &[x, w], &[add((&[1, 24, 12, 12], F, true))]),
+        problem(conv(2, 1, 1, 1, 1), &[x, w], &[add((&[12, 12], F, false))]),
+        problem(conv(2, 2, 2, 2, 1), &[x, w], &[relu()]),
+        problem(conv(2, 0, 1, 1, 1), &[x, (&[40, 16, 1, 1], F, true)], &[relu()]),
+        problem(conv(2, 0, 2, 1, 1), &[x, (&[40, 16, 1, 1], F, true)], &[]),
+        problem(conv(2, 3, 2, 1, 1), &[(&[2, 3, 17, 19], F, false), (&[20, 3, 7, 7], F, true)], &[relu()]),
+        problem(conv(2, 1, 1, 1, 16), &[x, (&[16, 1, 3, 3], F, true)], &[relu()]),
+        problem(conv(2, 1, 1, 1, 16), &[x, (&[32, 1, 3, 3], F, true)], &[]),
+        problem(conv(2, 1, 1, 1, 2), &[(&[1, 32, 9, 9], F, false), (&[32, 16, 3, 3], F, true)], &[relu()]),
+        problem(conv(2, 1, 1, 1, 3), &[(&[1, 9, 9, 9], F, false), (&[6, 3, 3, 3], F, true)], &[]),
+        problem(conv(2, 1, 1, 1, 1), &[x, (&[24, 16, 3, 3], F, false)], &[]),
+        problem(conv(1, 1, 1, 1, 1), &[(&[2, 5, 30], F, false), (&[7, 5, 3], F, true)], &[relu()]),
+        problem(conv(3, 1, 1, 1, 1), &[(&[1, 4, 5, 6, 7], F, false), (&[6, 4, 3, 3, 3], F, true)], &[]),
+        problem(conv(2, 0, 1, 1, 1), &[(&[1, 1, 1, 1], F, false), (&[1, 1, 1, 1], F, true)], &[]),
+    ]);
+}
+
+#[test]
+fn transposed_convolutions() {
+    let op = |stride: usize, pad: usize, extra: usize, groups: usize| {
+        Op::ConvTranspose(ConvTranspose {
+            strides: vec![stride; 2],
+            pads: vec![(pad, pad); 2],
+            dilations: vec![1; 2],
+            output_padding: vec![extra; 2],
+            groups,
+        })
+    };
+    all_pass(&[
+        problem(op(2, 0, 0, 1), &[(&[1, 8, 6, 7], F, false), (&[8, 5, 2, 2], F, true)], &[relu()]),
+        problem(op(2, 1, 1, 1), &[(&[2, 6, 5, 5], F, false), (&[6, 4, 3, 3], F, true)], &[]),
+        problem(
+            op(1, 1, 0, 2),
+            &[(&[1, 8, 5, 5], F, false), (&[8, 3, 3, 3], F, true)],
+            &[add((&[6, 1, 1], F, true))],
+        ),
+    ]);
+}
+
+#[test]
+fn matrix_products() {
+    let op = |trans_a, trans_b| Op::MatMul(MatMul { trans_a, trans_b });
+    let bias: Given<'_> = (&[33], F, true);
+    all_pass(&[
+        problem(op(false, false), &[(&[7, 20], F, false), (&[20, 33], F, true)], &[add(bias), relu()]),
+        problem(op(false, true), &[(&[1, 300], F, false), (&[33, 300], F, true)], &[add(bias)]),
+        problem(op(false, false), &[(&[1, 300], F, false), (&[300, 33], F, true)], &[]),
+        problem(op(true, false), &[(&[20, 7], F, false), (&[20, 33], F, false)], &[silu()]),
+        problem(op(false, true), &[(&[2, 3, 9, 16], F, false), (&[2, 3, 11, 16], F, false)], &[]),
+        problem(
+            op(false, false),
+            &[(&[2, 1, 9, 16], F, false), (&[3, 16, 5], F, false)],
+            &[add((&[2, 3, 9, 5], F, false))],
+        ),
+        problem(op(false, false), &[(&[64, 128], F, false), (&[128, 96], F, true)], &[]),
+    ]);
+}
+
+#[test]
+fn pools() {
+    let op = |kind, window: usize, stride: usize, pad: usize, ceil| {
+        Op::Pool(Pool {
+            kind,
+            window: vec![window; 2],
+            strides: vec![stride; 2],
+            pads: vec![(pad, pad); 2],
+            dilations: vec![1; 2],
+            ceil,
+        })
+    };
+    let x: Given<'_> = (&[2, 19, 13, 11], F, false);
+    all_pass(&[
+        problem(op(PoolKind::Max, 3, 2, 1, false), &[x], &[]),
+        problem(op(PoolKind::Max, 2, 2, 0, true), &[x], &[relu()]),
+        problem(op(PoolKind::Average { count_pad: false }, 3, 1, 1, false), &[x], &[]),
+        problem(
+            op(PoolKind::Average { count_pad: true }, 3, 2, 1, true),
+            &[x],
+            &[add((&[19, 1, 1], F, true))],
+        ),
+        problem(op(PoolKind::Lp { p: 2 }, 2, 1, 0, false), &[x], &[]),
+    ]);
+}
+
+#[test]
+fn reductions_and_softmax() {
+    let reduce =
+        |kind, axes: &[usize], keep_dims| Op::Reduce(Reduce { kind, axes: axes.to_vec(), keep_dims });
+    let x: Given<'_> = (&[2, 18, 7, 9], F, false);
+    let mut list = Vec::new();
+    for kind in [
+        ReduceKind::Sum,
+        ReduceKind::Mean,
+        ReduceKind::Max,
+        ReduceKind::Min,
+        ReduceKind::Prod,
+        ReduceKind::SumSquare,
+        ReduceKind::L1,
+        ReduceKind::L2,
+        ReduceKind::LogSumExp,
+    ] {
+        list.push(problem(reduce(kind, &[3], false), &[x], &[]));
+        list.push(problem(reduce(kind, &[2, 3], true), &[x], &[relu()]));
+    }
+    list.push(problem(reduce(ReduceKind::Mean, &[1], false), &[x], &[]));
+    list.push(problem(reduce(ReduceKind::Sum, &[0, 2], true), &[x], &[]));
+    for largest in [false, true] {
+        list.push(problem(
+            Op::ArgReduce(ArgReduce { largest, axis: 1, keep_dims: true, last: !largest }),
+            &[x],
+            &[],
+        ));
+    }
+    for (axis, log) in [(3, false), (1, false), (1, true)] {
+        list.push(problem(Op::Softmax(Softmax { axis, log }), &[x], &[]));
+    }
+    all_pass(&list);
+}
+
+#[test]
+fn normalisations() {
+    let x: Given<'_> = (&[2, 12, 5, 6], F, false);
+    let c: Given<'_> = (&[12], F, true);
+    let last: Given<'_> = (&[6], F, true);
+    all_pass(&[
+        problem(Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), &[x, c, c, c, c], &[relu()]),
+        problem(Op::LayerNorm(LayerNorm { axis: 3, epsilon: 1e-5 }), &[x, last, last], &[]),
+        problem(Op::LayerNorm(LayerNorm { axis: 1, epsilon: 1e-5 }), &[x], &[]),
+        problem(Op::RmsNorm(RmsNorm { axis: 3, epsilon: 1e-5 }), &[x, last], &[]),
+        problem(Op::InstanceNorm(InstanceNorm { epsilon: 1e-5 }), &[x, c, c], &[relu()]),
+        problem(Op::GroupNorm(GroupNorm { groups: 3, epsilon: 1e-5 }), &[x, c, c], &[]),
+        problem(Op::Lrn(Lrn { size: 5, alpha: 1e-2, beta: 0.75, bias: 1.0 }), &[x], &[]),
+    ]);
+}
+
+#[test]
+fn pointwise() {
+    let x: Given<'_> = (&[2, 18, 7, 9], F, false);
+    let two = |op| Op::Pointwise(Expr::binary(op));
+    let mut list = vec![
+        problem(Op::Pointwise(silu().0), &[x], &[]),
+        problem(two(Binary::Add), &[x, x], &[relu()]),
+        problem(two(Binary::Mul), &[x, (&[2, 18, 1, 1], F, false)], &[]),
+        problem(two(Binary::Sub), &[x, (&[18, 1, 1], F, true)], &[]),
+        problem(two(Binary::Div), &[x, (&[9], F, true)], &[]),
+        problem(two(Binary::Max), &[x, (&[], F, true)], &[]),
+        problem(two(Binary::Add), &[(&[5, 1, 3], F, false), (&[4, 1], F, false)], &[]),
+        problem(Op::Pointwise(Expr::unary(Unary::Relu)), &[(&[], F, false)], &[]),
+        problem(two(Binary::Add), &[(&[300], DType::I64, false), (&[300], DType::I64, true)], &[]),
+        problem(two(Binary::Lt), &[(&[3, 5], F, false), (&[5], F, false)], &[]),
+        problem(two(Binary::And), &[(&[33], DType::Bool, false), (&[33], DType::Bool, false)], &[]),
+        problem(Op::Pointwise(Expr::unary(Unary::Relu)), &[(&[3, 7], DType::F16, false)], &[]),
+        problem(two(Binary::Mul), &[(&[3, 7], DType::F64, false), (&[7], DType::F64, true)], &[]),
+    ];
+    for to in [DType::I32, DType::F16, DType::BF16, DType::F64, DType::Bool, DType::U8] {
+        let mut e = Expr::empty();
+        let v = e.push(ExprNode::Input(0));
+        e.push(ExprNode::Cast(to, v));
+        list.push(problem(Op::Pointwise(e), &[(&[4, 9], F, false)], &[]));
+    }
+    all_pass(&list);
+}
+
+#[test]
+fn movement() {
+    let types = [F, DType::I64, DType::F16, DType::Bool];
+    let mut list = Vec::new();
+    for t in types {
+        let x: Given<'_> = (&[2, 32, 5, 6], t, false);
+        list.push(problem(Op::Reshape(Reshape { shape: Shape::known(&[64, 30]) }), &[x], &[]));
+        list.push(problem(Op::Transpose(Transpose { perm: vec![0, 2, 3, 1] }), &[x], &[]));
+        list.push(problem(Op::Transpose(Transpose { perm: vec![3, 1, 0, 2] }), &[x], &[]));
+        list.push(problem(
+            Op::Expand(Expand { shape: Shape::known(&[3, 2, 7]) }),
+            &[(&[3, 1, 7], t, false)],
+            &[],
+        ));
+        let part = |axis, start: i64, len: i64, step| SliceAxis {
+            axis,
+            start: Dim::known(start),
+            len: Dim::known(len),
+            step,
+        };
+        list.push(problem(Op::Slice(Slice { axes: vec![part(1, 16, 16, 1), part(3, 5, 3, -2)] }), &[x], &[]));
+        list.push(problem(Op::Slice(Slice { axes: vec![part(1, 16, 16, 1)] }), &[x], &[]));
+        list.push(problem(
+            Op::Concat(Concat { axis: 1 }),
+            &[x, (&[2, 16, 5, 6], t, false), (&[2, 3, 5, 6], t, false)],
+            &[],
+        ));
+        list.push(problem(Op::Concat(Concat { axis: 3 }), &[x, (&[2, 32, 5, 1], t, true)], &[]));
+        for mode in [PadMode::Constant(Scalar::of(t, 1.0)), PadMode::Reflect, PadMode::Edge, PadMode::Wrap] {
+            list.push(problem(Op::Pad(Pad { pads: vec![(0, 0), (0, 0), (1, 2), (3, 0)], mode }), &[x], &[]));
+        }
+        list.push(problem(Op::Gather(Gather { axis: 1 }), &[x, (&[3, 2], DType::I64, false)], &[]));
+        list.push(problem(
+            Op::GatherElements(GatherElements { axis: 3 }),
+            &[x, (&[2, 32, 5, 4], DType::I32, false)],
+            &[],
+        ));
+    }
+    all_pass(&list);
+}
+
+#[test]
+fn resampling() {
+    let mut list = Vec::new();
+    let modes = [
+        ResizeMode::Nearest(NearestMode::RoundPreferFloor),
+        ResizeMode::Nearest(NearestMode::Ceil),
+        ResizeMode::Linear { antialias: false },
+        ResizeMode::Cubic { coefficient: -0.75, exclude_outside: false, antialias: false },
+    ];
+    for mode in modes {
+        for coordinates in
+            [CoordinateMode::HalfPixel, CoordinateMode::Asymmetric, CoordinateMode::AlignCorners]
+        {
+            for (h, w) in [(10usize, 12usize), (3, 9)] {
+                let axis = |axis, size: usize, from: f32| ResizeAxis {
+                    axis,
+                    size: Dim::from(size),
+                    scale: size as f32 / from,
+                    roi: (0.0, 1.0),
+                };
+                let op = Resize {
+                    axes: vec![axis(2, h, 5.0), axis(3, w, 6.0)],
+                    mode,
+                    coordinates,
+                    extrapolation: 0.0,
+                };
+                list.push(problem(Op::Resize(op), &[(&[2, 18, 5, 6], F, false)], &[]));
+            }
+        }
+    }
+    all_pass(&list);
+}
+
+#[test]
+fn layouts_change_both_ways() {
+    let identity = || Op::Pointwise(Expr::identity());
+    all_pass(&[
+        problem(identity(), &[(&[2, 19, 5, 6], F, false)], &[]),
+        problem(identity(), &[(&[1, 32, 7], F, false)], &[]),
+        problem(identity(), &[(&[2, 3, 4, 5], DType::F16, false)], &[]),
+        problem(identity(), &[(&[6, 5], F, false)], &[]),
+    ]);
+}
