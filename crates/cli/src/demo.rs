@@ -89,7 +89,7 @@ pub(crate) fn run(a: &Demo) -> Result<(), CliError> {
         let path = a.output.with_extension(format!("{limit}.tmp"));
         // Through a file, as a user would: what is timed is what is saved.
         plan.save(&path)?;
-        let engine = Engine::load(&path);
+        let engine = Engine::load(&path).map_err(|e| CliError::plan(&path, e));
         let removed = std::fs::remove_file(&path);
         let engine = engine?;
         removed.map_err(|source| CliError::Io { action: "remove", path, source })?;

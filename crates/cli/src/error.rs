@@ -1,6 +1,6 @@
 //! What the program can fail with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tactician::runtime::NpyError;
 use tactician::tuning::TableError;
@@ -15,11 +15,11 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error(transparent)]
-    Load(#[from] LoadError),
-    #[error(transparent)]
     Save(#[from] SaveError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error("{}: {source}", path.display())]
+    Plan { path: PathBuf, source: Box<EngineError> },
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
@@ -42,4 +42,14 @@ pub(crate) enum CliError {
     Wrong { found: f64, allowed: f64 },
     #[error("output `{name}` cannot name a file; rename it in the model")]
     OutputName { name: String },
+}
+
+impl CliError {
+    /// A plan that cannot be used; the message names the file once.
+    pub(crate) fn plan(path: &Path, source: impl Into<EngineError>) -> CliError {
+        match source.into() {
+            e @ EngineError::Load(LoadError::Io { .. }) => CliError::Engine(e),
+            source => CliError::Plan { path: path.to_owned(), source: Box::new(source) },
+        }
+    }
 }

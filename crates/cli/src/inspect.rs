@@ -30,7 +30,7 @@ pub(crate) fn run(a: &Inspect) -> Result<(), CliError> {
 }
 
 fn plan(a: &Inspect, path: &Path) -> Result<(), CliError> {
-    let plan = Plan::open(path)?;
+    let plan = Plan::open(path).map_err(|e| CliError::plan(path, e))?;
     let m = &plan.meta;
     if a.json {
         return output::json(m);

@@ -11,7 +11,7 @@ use crate::{output, random};
 
 /// Loads a plan and prints the differences from the device it was made for.
 pub(crate) fn engine(path: &std::path::Path) -> Result<Engine, CliError> {
-    let engine = Engine::load(path)?;
+    let engine = Engine::load(path).map_err(|e| CliError::plan(path, e))?;
     for w in engine.warnings() {
         output::warn(w);
     }

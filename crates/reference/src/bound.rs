@@ -32,50 +32,87 @@ fn accumulator_unit(dtype: DType) -> f64 {
     if dtype == DType::F64 { unit(DType::F64) } else { unit(DType::F32) }
 }
 
-/// A bound on the error of each output element of a correct evaluation: in any order of summation, in the working
-/// precision of the types, with each function off by a few units in the last place. `amplification` multiplies the
-/// anchor's part, for algorithms such as Winograd's whose error constant is larger. `exact` is
-/// [`crate::eval_problem_f64`]'s result.
-///
-/// # Errors
-/// When the operands do not fit the problem.
-pub fn error_bound(
-    problem: &Problem,
-    operands: &[&Tensor],
-    exact: &[f64],
-    amplification: f64,
-) -> Result<Vec<f64>, ReferenceError> {
-    let values: Vec<Value> = operands.iter().map(|t| Value::of(t)).collect();
-    let list: Vec<&Value> = values.iter().collect();
-    let (result, _) = eval_both(problem, &list, true)?;
-    if let Op::Pointwise(e) = &problem.anchor {
-        let zero: Vec<Vec<f64>> = list.iter().map(|v| vec![0.0; v.len()]).collect();
-        return propagate(e, &list, &zero, &result.sizes).map_err(|p| failed(&problem.anchor, p));
-    }
-    let mut anchor = anchor_bound(problem, &list[..problem.anchor_operands], &result)?;
-    let own = if problem.result.dtype.is_float() { unit(problem.result.dtype) } else { 0.0 };
-    let moves = moves_only(&problem.anchor);
-    for (b, v) in anchor.iter_mut().zip(result.floats()) {
-        *b *= amplification;
-        if !moves {
-            *b += own * v.abs() + TINY;
+/// A problem with a float output computed in `f64` without any rounding in between, and the means to bound the error
+/// of evaluations in working precision.
+pub struct Exact {
+    problem: Problem,
+    /// The anchor's result; for a pointwise anchor the output.
+    result: Value,
+    output: Vec<f64>,
+    /// What the expression reads: all operands of a pointwise anchor, else those of the epilogue.
+    operands: Vec<Value>,
+    /// The anchor's bound for a plain summation.
+    anchor: Vec<f64>,
+    /// Rounding unit times number of terms, where the anchor sums products.
+    summation: Option<f64>,
+}
+
+impl Exact {
+    /// Computes a problem.
+    ///
+    /// # Errors
+    /// When the operands do not fit the problem, or its output is no float.
+    pub fn new(problem: &Problem, operands: &[&Tensor]) -> Result<Exact, ReferenceError> {
+        if !problem.output.dtype.is_float() {
+            return Err(failed(&problem.anchor, format!("its output is {}, no float", problem.output.dtype)));
         }
-    }
-    if problem.epilogue.is_identity() {
-        debug_assert_eq!(anchor.len(), exact.len());
-        return Ok(anchor);
-    }
-    let mut inputs = vec![&result];
-    inputs.extend(&list[problem.anchor_operands..]);
-    if let Some(n) = terms(&problem.anchor, &list) {
-        let factor = amplification * (n + 4) as f64 * accumulator_unit(problem.result.dtype);
-        for i in addends(&problem.epilogue) {
-            add_scaled(&mut anchor, inputs[i], &result.sizes, factor);
+        let mut values: Vec<Value> = operands.iter().map(|t| Value::of(t)).collect();
+        let list: Vec<&Value> = values.iter().collect();
+        let (result, output) = eval_both(problem, &list, true)?;
+        let (mut anchor, mut summation) = (Vec::new(), None);
+        if !matches!(problem.anchor, Op::Pointwise(_)) {
+            let inputs = &list[..problem.anchor_operands];
+            anchor = anchor_bound(problem, inputs, &result)?;
+            summation = terms(&problem.anchor, inputs)
+                .map(|n| (n + 4) as f64 * accumulator_unit(problem.result.dtype));
+            values.drain(..problem.anchor_operands);
         }
+        let output = output.floats().to_vec();
+        Ok(Exact { problem: problem.clone(), result, output, operands: values, anchor, summation })
     }
-    let mut errors = vec![anchor];
-    errors.extend(list[problem.anchor_operands..].iter().map(|v| vec![0.0; v.len()]));
-    propagate(&problem.epilogue, &inputs, &errors, &result.sizes).map_err(|p| failed(&problem.anchor, p))
+
+    /// The output.
+    pub fn values(&self) -> &[f64] {
+        &self.output
+    }
+
+    /// A bound on the error of each output element of a correct evaluation: in any order of summation, in the working
+    /// precision of the types, with each function off by a few units in the last place. `amplification` multiplies
+    /// the anchor's part, for algorithms such as Winograd's whose error constant is larger.
+    ///
+    /// # Errors
+    /// When the epilogue does not fit the problem.
+    pub fn bound(&self, amplification: f64) -> Result<Vec<f64>, ReferenceError> {
+        let (problem, result) = (&self.problem, &self.result);
+        let bad = |p| failed(&problem.anchor, p);
+        if let Op::Pointwise(e) = &problem.anchor {
+            let list: Vec<&Value> = self.operands.iter().collect();
+            let zero: Vec<Vec<f64>> = list.iter().map(|v| vec![0.0; v.len()]).collect();
+            return propagate(e, &list, &zero, &result.sizes).map_err(bad);
+        }
+        let mut anchor = self.anchor.clone();
+        let own = if problem.result.dtype.is_float() { unit(problem.result.dtype) } else { 0.0 };
+        let moves = moves_only(&problem.anchor);
+        for (b, v) in anchor.iter_mut().zip(result.floats()) {
+            *b *= amplification;
+            if !moves {
+                *b += own * v.abs() + TINY;
+            }
+        }
+        if problem.epilogue.is_identity() {
+            return Ok(anchor);
+        }
+        let mut inputs = vec![result];
+        inputs.extend(&self.operands);
+        if let Some(factor) = self.summation {
+            for i in addends(&problem.epilogue) {
+                add_scaled(&mut anchor, inputs[i], &result.sizes, amplification * factor);
+            }
+        }
+        let mut errors = vec![anchor];
+        errors.extend(self.operands.iter().map(|v| vec![0.0; v.len()]));
+        propagate(&problem.epilogue, &inputs, &errors, &result.sizes).map_err(bad)
+    }
 }
 
 /// How many products an element of a convolution or matrix product sums.

@@ -17,12 +17,12 @@ mod ops;
 mod problem;
 mod value;
 
-pub use bound::error_bound;
+pub use bound::Exact;
 pub use compare::{Comparison, compare, relative_l2};
 pub use error::ReferenceError;
 pub use graph::{eval_graph, eval_graph_f64};
 pub use operands::{adversarial_operands, random_operands};
-pub use problem::{eval_op, eval_problem, eval_problem_f64};
+pub use problem::{eval_op, eval_problem};
 
 #[cfg(test)]
 mod tests;

@@ -78,16 +78,3 @@ pub fn eval_problem(problem: &Problem, operands: &[&Tensor]) -> Result<Tensor, R
     let list: Vec<&Value> = values.iter().collect();
     Ok(eval_both(problem, &list, false)?.1.to_tensor())
 }
-
-/// Computes a problem in `f64` without any rounding in between. The output must be a float.
-///
-/// # Errors
-/// When the operands do not fit the problem.
-pub fn eval_problem_f64(problem: &Problem, operands: &[&Tensor]) -> Result<Vec<f64>, ReferenceError> {
-    if !problem.output.dtype.is_float() {
-        return Err(failed(&problem.anchor, format!("its output is {}, no float", problem.output.dtype)));
-    }
-    let values: Vec<Value> = operands.iter().map(|t| Value::of(t)).collect();
-    let list: Vec<&Value> = values.iter().collect();
-    Ok(eval_both(problem, &list, true)?.1.floats().to_vec())
-}

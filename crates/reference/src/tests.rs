@@ -342,13 +342,13 @@ fn bounds_hold_for_honest_kernels_and_catch_small_errors() {
     for seed in 0..20 {
         for operands in [random_operands(&p, seed).unwrap(), adversarial_operands(&p, seed).unwrap()] {
             let list: Vec<&Tensor> = operands.iter().collect();
-            let exact = eval_problem_f64(&p, &list).unwrap();
-            let bound = error_bound(&p, &list, &exact, 1.0).unwrap();
+            let e = Exact::new(&p, &list).unwrap();
+            let (exact, bound) = (e.values(), e.bound(1.0).unwrap());
             let mut got = in_f32(&operands);
-            let c = compare(&Tensor::new(&[1, 4, 6, 6], &got).unwrap(), &exact, &bound);
+            let c = compare(&Tensor::new(&[1, 4, 6, 6], &got).unwrap(), exact, &bound);
             assert!(c.ratio <= 1.0, "seed {seed}: {c:?}");
             got[7] += 1e-3;
-            let c = compare(&Tensor::new(&[1, 4, 6, 6], &got).unwrap(), &exact, &bound);
+            let c = compare(&Tensor::new(&[1, 4, 6, 6], &got).unwrap(), exact, &bound);
             assert!(c.ratio > 1.0, "seed {seed}: a wrong element passes: {c:?}");
         }
     }
@@ -413,8 +413,8 @@ fn a_bias_counts_as_a_term_of_the_sum() {
     // A kernel that starts from the bias rounds nine times at its size.
     let (x, w, b) = (of(&[1, 1, 3, 3], 1.0), of(&[1, 1, 3, 3], 0.1), of(&[1, 1, 1], 1000.0));
     let operands = [&x, &w, &b];
-    let exact = crate::eval_problem_f64(&problem, &operands).unwrap();
-    let bound = crate::error_bound(&problem, &operands, &exact, 1.0).unwrap();
+    let e = Exact::new(&problem, &operands).unwrap();
+    let (exact, bound) = (e.values(), e.bound(1.0).unwrap());
     let started_from_bias = (0..9).fold(1000.0f32, |sum, _| sum + 0.1);
     let error = (f64::from(started_from_bias) - exact[0]).abs();
     assert!(error > 2.0 * 1000.0 * 2f64.powi(-24), "the example must round several times: {error}");

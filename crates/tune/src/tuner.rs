@@ -213,7 +213,7 @@ fn measure(
     wanted: &[&Tactic],
     options: &TuneOptions,
 ) -> Result<Vec<(String, Row)>, TuneError> {
-    let gate = Gate::new(problem, options.seed, options.gate)
+    let mut gate = Gate::new(problem, options.seed, options.gate)
         .map_err(|reason| TuneError::Reference { problem: key.to_owned(), reason })?;
     let mut rows: Vec<(String, Row)> = Vec::new();
     let mut ready: Vec<(&Tactic, Trial, (f64, f64))> = Vec::new();

@@ -41,12 +41,19 @@ pub(crate) fn conv(op: &Conv, inputs: &[&Value], sizes: &[usize]) -> Value {
                         }
                     }
                     if inside {
-                        for (i, v) in row.iter_mut().enumerate() {
-                            let p = (i * op.strides[last] + r[last] * op.dilations[last])
-                                .wrapping_sub(op.pads[last].0);
-                            if p < xs[last] {
-                                *v += from[base + p] * weight;
-                            }
+                        let (shift, pad, step) =
+                            (r[last] * op.dilations[last], op.pads[last].0, op.strides[last]);
+                        // Outputs `first..end` read inside the row: pad ≤ i·step + shift < pad + size.
+                        let first = pad.saturating_sub(shift).div_ceil(step).min(row_len);
+                        let end = (pad + xs[last]).saturating_sub(shift).div_ceil(step).clamp(first, row_len);
+                        let x = from[base..].iter().skip((first * step + shift).saturating_sub(pad));
+                        if step == 1 {
+                            row[first..end].iter_mut().zip(x).for_each(|(v, x)| *v += x * weight);
+                        } else {
+                            row[first..end]
+                                .iter_mut()
+                                .zip(x.step_by(step))
+                                .for_each(|(v, x)| *v += x * weight);
                         }
                     }
                     advance(&mut o, &out_spatial[..last]);

@@ -1,0 +1,162 @@
+//! The program from a model to outputs, and that what it prints for machines can be read.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use common::{Folder, bad, good, run, small_model, tactician};
+use serde_json::Value;
+use tactician::Tensor;
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&good(args)).unwrap()
+}
+
+/// Builds the small model; the folder keeps model, plan and table.
+fn built() -> (Folder, String) {
+    let dir = Folder::new();
+    let model = dir.write("m.onnx", &small_model());
+    let (plan, table) = (dir.file("m.plan"), dir.file("t.table"));
+    let args =
+        ["build", &model, "--shape", "x=1x2x6x6", "--threads", "1", "--table", &table, "-o", &plan, "--json"];
+    let report = json(&args);
+    assert!(report["measured"].as_u64().unwrap() > 2);
+    let again = json(&args);
+    assert_eq!(again["measured"], 0);
+    assert_eq!(again["predicted_us"], report["predicted_us"]);
+    (dir, plan)
+}
+
+#[test]
+fn a_model_is_built_and_run() {
+    let (dir, plan) = built();
+    let x: Vec<f32> = (0..72).map(|i| i as f32 - 50.0).collect();
+    let file = dir.file("x.npy");
+    Tensor::new(&[1, 2, 6, 6], &x).unwrap().write_npy(file.as_ref()).unwrap();
+    let out = dir.file("out");
+    let report = json(&["run", &plan, "--input", &format!("x={file}"), "--output-dir", &out, "--json"]);
+    assert_eq!(report[0]["name"], "y");
+    let y = Tensor::read_npy(format!("{out}/y.npy").as_ref()).unwrap();
+    let want: Vec<f32> = x.iter().enumerate().map(|(i, v)| (if i < 36 { *v } else { -v }).max(0.0)).collect();
+    assert_eq!(y.values::<f32>().unwrap(), want);
+}
+
+#[test]
+fn random_inputs_repeat() {
+    let (_dir, plan) = built();
+    let one = good(&["run", &plan, "--seed", "7"]);
+    assert_eq!(one, good(&["run", &plan, "--seed", "7"]));
+    assert_ne!(one, good(&["run", &plan, "--seed", "8"]));
+}
+
+#[test]
+fn figures_are_json() {
+    let (dir, plan) = built();
+    let bench = json(&["bench", &plan, "--seconds", "0.05", "--json"]);
+    for key in ["min_us", "mean_us", "median_us", "p90_us", "p95_us", "p99_us"] {
+        assert!(bench["latency"][key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    assert!(!bench["steps"].as_array().unwrap().is_empty());
+    assert!(good(&["bench", &plan, "--seconds", "0.05"]).contains("p99"));
+    for file in [plan, dir.file("t.table"), dir.file("m.onnx"), "zoo:tiny".into()] {
+        assert!(json(&["inspect", &file, "--json"]).is_object(), "{file}");
+        assert!(good(&["inspect", &file]).lines().count() > 2, "{file}");
+    }
+    assert!(json(&["devices", "--json"]).as_array().is_some_and(|d| !d.is_empty()));
+    assert!(good(&["devices"]).contains("threads"));
+}
+
+#[test]
+fn the_demo_tells_its_story() {
+    let dir = Folder::new();
+    let plan = dir.file("demo.plan");
+    let report = json(&["demo", "zoo:tiny", "--threads", "1", "-o", &plan, "--json"]);
+    let budgets = report["budgets"].as_array().unwrap();
+    assert_eq!(budgets.len(), 3);
+    for (b, limit) in budgets.iter().zip([0u64, 4 << 20, 512 << 20]) {
+        assert!(b["workspace_used"].as_u64().unwrap() <= limit);
+        assert!(b["relative_error"].as_f64().unwrap() < 1e-4);
+        assert!(b["latency"]["median_us"].as_f64().unwrap() > 0.0);
+    }
+    assert_eq!(dir.list(), ["demo.plan"]);
+}
+
+#[test]
+fn help_documents_everything() {
+    for command in ["build", "run", "bench", "inspect", "devices", "demo"] {
+        assert!(good(&["--help"]).contains(command));
+        let help = good(&["help", command]);
+        assert!(help.contains("--json"), "{help}");
+    }
+    assert!(good(&["--help"]).contains("Exit codes"));
+}
+
+#[test]
+fn wrong_arguments_exit_with_2() {
+    for args in [
+        &["bild"][..],
+        &["build"],
+        &["build", "m.onnx", "-o", "p", "--workspace", "much"],
+        &["build", "m.onnx", "-o", "p", "--shape", "x"],
+        &["build", "m.onnx", "-o", "p", "--threads", "0"],
+        &["bench", "p", "--seconds", "-1"],
+        &["run", "p", "--input", "x"],
+    ] {
+        let out = run(args);
+        assert_eq!(out.status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn processes_share_a_table() {
+    let dir = Folder::new();
+    let model = dir.write("m.onnx", &small_model());
+    let table = dir.file("t.table");
+    let start = |size: usize| {
+        let plan = dir.file(&format!("{size}.plan"));
+        let shape = format!("x=1x2x{size}x{size}");
+        tactician()
+            .args(["build", &model, "--shape", &shape, "--threads", "1", "--table", &table, "-o", &plan])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let mut running: Vec<_> = (4..8).map(start).collect();
+    for p in &mut running {
+        assert!(p.wait().unwrap().success());
+    }
+    for size in 4..8 {
+        // Everything that each of them measured is there.
+        let shape = format!("x=1x2x{size}x{size}");
+        let plan = dir.file("again.plan");
+        good(&[
+            "build",
+            &model,
+            "--shape",
+            &shape,
+            "--threads",
+            "1",
+            "--table",
+            &table,
+            "--frozen",
+            "-o",
+            &plan,
+        ]);
+    }
+    bad(
+        &[
+            "build",
+            &model,
+            "--shape",
+            "x=1x2x9x9",
+            "--threads",
+            "1",
+            "--table",
+            &table,
+            "--frozen",
+            "-o",
+            "p",
+        ],
+        &["frozen"],
+    );
+}

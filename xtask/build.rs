@@ -1,0 +1,6 @@
+//! Passes the target triple on.
+
+fn main() {
+    println!("cargo::rustc-env=HOST={}", std::env::var("TARGET").expect("cargo sets it"));
+    println!("cargo::rerun-if-changed=build.rs");
+}
