@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tactician_device::Device;
 use tactician_ir::{ExprNode, Graph, Op, Problem, Region, ValueId};
 use tactician_plan::{ALIGNMENT, Constant, Place, Plan, PlanMeta, Port, Step, Target, ValueLife};
 use tactician_select::{Buffer, place};
@@ -30,6 +31,8 @@ pub(crate) struct Change {
 /// Everything that a plan is made of.
 pub(crate) struct Parts<'a> {
     pub(crate) graph: &'a Graph,
+    /// Compiles the steps' code.
+    pub(crate) device: &'a dyn Device,
     /// Producers before users.
     pub(crate) regions: Vec<Chosen<'a>>,
     /// Changes of layout to make right after a value is there, in order.
@@ -61,6 +64,7 @@ struct Draft {
 
 struct Assembly<'a> {
     graph: &'a Graph,
+    device: &'a dyn Device,
     homes: BTreeMap<Stored, Home>,
     /// Size, first and last step, name of each arena buffer.
     buffers: Vec<(Buffer, String)>,
@@ -78,6 +82,7 @@ pub(crate) fn assemble(parts: Parts<'_>) -> Result<Plan, BuildError> {
     let graph = parts.graph;
     let mut a = Assembly {
         graph,
+        device: parts.device,
         homes: BTreeMap::new(),
         buffers: Vec::new(),
         constants: Vec::new(),
@@ -248,6 +253,13 @@ impl Assembly<'_> {
             };
             let reads = spec.inputs.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
             let writes = spec.outputs.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+            let code = match &spec.code {
+                Some(source) => {
+                    let bytes = self.device.compile(source)?.to_vec();
+                    Some(self.constant(&Packed { note: format!("code of {}", source.name), bytes }))
+                }
+                None => None,
+            };
             let step = Step {
                 name: name.to_owned(),
                 op: op.to_owned(),
@@ -258,6 +270,7 @@ impl Assembly<'_> {
                 inputs: vec![],
                 outputs: vec![],
                 scratch: None,
+                code,
                 predicted_us: time_us / count,
             };
             self.draft(step, reads, writes, spec.scratch);
@@ -287,6 +300,7 @@ impl Assembly<'_> {
             inputs: vec![],
             outputs: vec![],
             scratch: None,
+            code: None,
             predicted_us: 0.0,
         };
         self.draft(step, vec![from], vec![to], 0);

@@ -346,6 +346,7 @@ impl Tuned {
         let options = BTreeMap::from([("workspace".to_owned(), workspace.to_string())]);
         assemble(Parts {
             graph: &self.graph,
+            device: self.device.as_ref(),
             regions: chosen,
             changes,
             target: target_of(self.device.info()),

@@ -6,7 +6,7 @@ use tactician_cpu::Kernel;
 use tactician_cpu::gemm::Finish;
 use tactician_device::{CpuInfo, Isa};
 use tactician_ir::{Problem, Tensor};
-use tactician_types::{Binary, DType, Expr, Layout};
+use tactician_types::{Binary, DType, Expr, Growth, Layout};
 
 use crate::emission::{Arg, Emission, EmitError, Packed, StepSpec};
 use crate::epilogue::{Spread, spreads};
@@ -83,10 +83,11 @@ pub(crate) fn kernel_tactic<K: Kernel + Clone>(
             inputs: args,
             outputs: vec![Arg::Output],
             scratch,
+            code: None,
         });
         Ok(out)
     };
-    Some(Tactic { id, inputs, output, workspace: scratch, amplification: 1.0, emit: Arc::new(emit) })
+    Some(Tactic { id, inputs, output, workspace: scratch, growth: Growth::NONE, emit: Arc::new(emit) })
 }
 
 pub(crate) fn encode<K: Kernel>(kernel: &K) -> Result<Vec<u8>, String> {

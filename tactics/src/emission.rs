@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use tactician_device::CodeSource;
 use tactician_ir::Tensor;
 use thiserror::Error;
 
@@ -36,6 +37,8 @@ pub struct StepSpec {
     pub outputs: Vec<Arg>,
     /// Scratch in bytes.
     pub scratch: u64,
+    /// Code that the device compiles for it.
+    pub code: Option<CodeSource>,
 }
 
 /// An argument of a step, by role.

@@ -10,6 +10,8 @@
 
 mod conv;
 mod cpu;
+#[allow(dead_code, reason = "the families that use it come next")]
+mod cuda;
 mod emission;
 pub mod epilogue;
 pub mod layout;
@@ -19,7 +21,7 @@ use std::fmt;
 pub use emission::{Arg, Emission, Emit, EmitError, Packed, StepSpec};
 use tactician_device::DeviceInfo;
 use tactician_ir::{Problem, Tensor};
-use tactician_types::Layout;
+use tactician_types::{Growth, Layout};
 
 include!(concat!(env!("OUT_DIR"), "/families.rs"));
 
@@ -42,8 +44,8 @@ pub struct Tactic {
     pub output: Layout,
     /// Scratch in bytes.
     pub workspace: u64,
-    /// How much larger its rounding error may be than that of plain summation: the constant of the algorithm.
-    pub amplification: f64,
+    /// How much larger its rounding error may be than that of plain summation: the constants of the algorithm.
+    pub growth: Growth,
     /// Makes the steps.
     pub emit: Emit,
 }

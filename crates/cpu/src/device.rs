@@ -161,7 +161,7 @@ mod tests {
     use crate::Copy;
 
     fn step<'a>(params: &'a [u8], inputs: &'a [u64], outputs: &'a [u64]) -> StepDesc<'a> {
-        StepDesc { kernel: "copy", params, inputs, outputs, scratch: 0 }
+        StepDesc { kernel: "copy", params, inputs, outputs, scratch: 0, code: None }
     }
 
     #[test]

@@ -22,6 +22,40 @@ pub struct DeviceInfo {
 pub enum DeviceKind {
     /// The host processor.
     Cpu(CpuInfo),
+    /// An NVIDIA GPU.
+    Cuda(CudaInfo),
+}
+
+/// What CUDA tactics need to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CudaInfo {
+    /// Compute capability, such as `(9, 0)`.
+    pub capability: (u32, u32),
+    /// Streaming multiprocessors.
+    pub multiprocessors: u32,
+    /// Shared memory that one block may ask for, in bytes.
+    pub shared_bytes: u64,
+    /// Level 2 cache, in bytes.
+    pub l2_bytes: u64,
+    /// Device memory, in bytes.
+    pub memory_bytes: u64,
+    /// CUDA version of the driver, such as 13000.
+    pub driver: u32,
+    /// Version of NVRTC as `major * 1000 + minor * 10`, when it can be loaded.
+    pub nvrtc: Option<u32>,
+    /// Version of cuDNN, such as 91400, when it can be loaded.
+    pub cudnn: Option<u32>,
+    /// Version of cuBLASLt, such as 130002, when it can be loaded.
+    pub cublaslt: Option<u32>,
+}
+
+impl CudaInfo {
+    /// The architecture that code is compiled for, such as `sm_90a`: with the features of exactly this GPU where
+    /// there are some.
+    pub fn architecture(&self) -> String {
+        let (major, minor) = self.capability;
+        format!("sm_{major}{minor}{}", if major >= 9 { "a" } else { "" })
+    }
 }
 
 /// What CPU tactics need to know.
@@ -103,13 +137,31 @@ impl DeviceInfo {
     pub fn cpu(&self) -> Option<&CpuInfo> {
         match &self.kind {
             DeviceKind::Cpu(c) => Some(c),
+            DeviceKind::Cuda(_) => None,
         }
     }
 
-    /// `cpu`, and what else follows.
+    /// The GPU's facts, if this is an NVIDIA GPU.
+    pub fn cuda(&self) -> Option<&CudaInfo> {
+        match &self.kind {
+            DeviceKind::Cuda(c) => Some(c),
+            DeviceKind::Cpu(_) => None,
+        }
+    }
+
+    /// `cpu` or `cuda`.
     pub fn kind_name(&self) -> &'static str {
         match self.kind {
             DeviceKind::Cpu(_) => "cpu",
+            DeviceKind::Cuda(_) => "cuda",
+        }
+    }
+
+    /// What code for the device is compiled for: an instruction set or an architecture.
+    pub fn architecture(&self) -> String {
+        match &self.kind {
+            DeviceKind::Cpu(c) => c.isa.to_string(),
+            DeviceKind::Cuda(c) => c.architecture(),
         }
     }
 
@@ -126,6 +178,18 @@ impl DeviceInfo {
                 pairs.push(("l1".into(), c.l1_bytes.to_string()));
                 pairs.push(("l2".into(), c.l2_bytes.to_string()));
                 pairs.push(("l3".into(), c.l3_bytes.to_string()));
+            }
+            DeviceKind::Cuda(c) => {
+                let version = |v: Option<u32>| v.map_or("none".to_owned(), |v| v.to_string());
+                pairs.push(("architecture".into(), c.architecture()));
+                pairs.push(("multiprocessors".into(), c.multiprocessors.to_string()));
+                pairs.push(("shared".into(), c.shared_bytes.to_string()));
+                pairs.push(("l2".into(), c.l2_bytes.to_string()));
+                pairs.push(("memory".into(), c.memory_bytes.to_string()));
+                pairs.push(("driver".into(), c.driver.to_string()));
+                pairs.push(("nvrtc".into(), version(c.nvrtc)));
+                pairs.push(("cudnn".into(), version(c.cudnn)));
+                pairs.push(("cublaslt".into(), version(c.cublaslt)));
             }
         }
         pairs.sort();

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use error::DeviceError;
 pub use host::{HostMemory, host_constants, host_pointer};
-pub use info::{CpuInfo, DeviceInfo, DeviceKind, Isa};
+pub use info::{CpuInfo, CudaInfo, DeviceInfo, DeviceKind, Isa};
 
 /// A stretch of device memory. Plain numbers: whoever makes one answers for it (see [`Executable::enqueue`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,28 @@ pub struct StepDesc<'a> {
     pub outputs: &'a [u64],
     /// Byte length of the scratch block (0: none).
     pub scratch: u64,
+    /// The machine code that [`Device::compile`] made for the step, if it has some. Untrusted.
+    pub code: Option<&'a [u8]>,
+}
+
+/// Source code that a device compiles when a plan is built; the plan holds what comes out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CodeSource {
+    /// What it is, for messages, such as `gemm/mma.cu`.
+    pub name: String,
+    /// The whole text: it includes nothing.
+    pub text: Arc<str>,
+    /// Compiler options, such as `-DTILE_M=128`. The device adds its architecture.
+    pub options: Vec<String>,
+}
+
+/// Recorded work that a device runs again at little cost.
+pub trait Graph: Send {
+    /// Enqueues all of it on a stream of the device that recorded it.
+    ///
+    /// # Safety
+    /// Everything that was safe to enqueue when it was recorded still is.
+    unsafe fn launch(&mut self, stream: &mut dyn Stream) -> Result<(), DeviceError>;
 }
 
 /// Owned device memory, aligned to [`ALIGNMENT`], freed on drop.
@@ -107,6 +129,16 @@ pub trait Stream: Send {
     /// As [`Stream::run`], and returns the device time that the work took, start to end.
     fn time(&mut self, work: &mut Work<'_>) -> Result<Duration, DeviceError>;
 
+    /// Records what `work` enqueues on this stream instead of running it; `None` where the device has nothing to gain
+    /// from that, and `work` was not called.
+    ///
+    /// # Errors
+    /// When `work` fails or enqueues what cannot be recorded.
+    fn record(&mut self, work: &mut Work<'_>) -> Result<Option<Box<dyn Graph>>, DeviceError> {
+        let _ = work;
+        Ok(None)
+    }
+
     /// For backends: the concrete stream.
     fn as_any(&mut self) -> &mut dyn Any;
 }
@@ -137,6 +169,17 @@ pub trait Device: Send + Sync {
     /// Checks and prepares a step. The description is untrusted; an unfit one is an error, never undefined
     /// behaviour later.
     fn prepare(&self, step: &StepDesc<'_>) -> Result<Box<dyn Executable>, DeviceError>;
+
+    /// Compiles code for this device. Equal sources give equal code.
+    ///
+    /// # Errors
+    /// When the device runs no code of that kind, its compiler is missing, or the code is wrong.
+    fn compile(&self, source: &CodeSource) -> Result<Arc<[u8]>, DeviceError> {
+        Err(DeviceError::Failed {
+            call: format!("compiling {}", source.name),
+            reason: format!("a {} has no compiler", self.info().kind_name()),
+        })
+    }
 
     /// A new stream.
     fn stream(&self) -> Result<Box<dyn Stream>, DeviceError>;

@@ -13,6 +13,7 @@ pub(crate) fn sample() -> Plan {
         inputs,
         outputs,
         scratch,
+        code: None,
         predicted_us: 12.5,
     };
     let port = |name: &str| Port { name: name.into(), dtype: DType::F32, shape: vec![1, 3, 4] };
@@ -125,7 +126,7 @@ fn header_fields_have_errors_of_their_own() {
 #[test]
 fn damaged_metadata_is_refused_field_by_field() {
     let plan = sample();
-    let cases: [(&str, fn(&mut PlanMeta)); 14] = [
+    let cases: [(&str, fn(&mut PlanMeta)); 15] = [
         ("constant 1", |m| m.constants[1].offset = 300),
         ("constant 0", |m| m.constants[0].len = u64::MAX),
         ("step 0", |m| m.steps[0].inputs[1] = Place::Constant { index: 9 }),
@@ -135,6 +136,7 @@ fn damaged_metadata_is_refused_field_by_field() {
         ("step 0", |m| m.steps[0].outputs[0] = Place::Arena { offset: 512, len: 48 }),
         ("step 0", |m| m.steps[0].outputs[0] = Place::Input { index: 0 }),
         ("step 1", |m| m.steps[1].inputs[0] = Place::Output { index: 0 }),
+        ("step 0", |m| m.steps[0].code = Some(9)),
         ("step 0", |m| m.steps[0].scratch = Some(Place::Output { index: 0 })),
         ("output `y`", |m| {
             m.steps.pop();

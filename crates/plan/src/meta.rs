@@ -117,6 +117,8 @@ pub struct Step {
     pub outputs: Vec<Place>,
     /// Scratch.
     pub scratch: Option<Place>,
+    /// The constant that holds its machine code.
+    pub code: Option<u32>,
     /// Predicted time in microseconds.
     pub predicted_us: f64,
 }

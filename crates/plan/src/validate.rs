@@ -81,6 +81,9 @@ pub(crate) fn validate(meta: &PlanMeta, constant_bytes: u64) -> Result<(), (Stri
         if s.inputs.iter().any(|p| matches!(p, Place::Output { index } if !written[*index as usize])) {
             return at(&place, "it reads an output that no step has written");
         }
+        if s.code.is_some_and(|c| c as usize >= meta.constants.len()) {
+            return at(&place, "its code does not exist");
+        }
         if !matches!(s.scratch, None | Some(Place::Arena { .. })) {
             return at(&place, "its scratch is outside the arena");
         }

@@ -5,7 +5,10 @@
 //! that formula with the sum of absolute values evaluated in `f64`; the epilogue then carries value and bound
 //! through every node, each adding its own rounding.
 
+use rayon::prelude::*;
+use smallvec::SmallVec;
 use tactician_ir::{Binary, DType, ExprNode, Op, PoolKind, Problem, ReduceKind, Tensor, Unary};
+use tactician_types::Growth;
 
 use crate::error::ReferenceError;
 use crate::expr::{Number, apply};
@@ -14,6 +17,9 @@ use crate::value::{Data, Value, advance, broadcast_strides, offset};
 
 /// Roundings in a library or vector function: a few units in the last place.
 const FUNCTION_ULPS: f64 = 8.0;
+
+/// Elements of a part that one thread bounds.
+const PART: usize = 4096;
 
 /// Values below this are flushed or rounded absolutely rather than relatively.
 const TINY: f64 = 1e-37;
@@ -77,12 +83,12 @@ impl Exact {
     }
 
     /// A bound on the error of each output element of a correct evaluation: in any order of summation, in the working
-    /// precision of the types, with each function off by a few units in the last place. `amplification` multiplies
-    /// the anchor's part, for algorithms such as Winograd's whose error constant is larger.
+    /// precision of the types, with each function off by a few units in the last place. `growth` concerns the anchor's
+    /// part.
     ///
     /// # Errors
     /// When the epilogue does not fit the problem.
-    pub fn bound(&self, amplification: f64) -> Result<Vec<f64>, ReferenceError> {
+    pub fn bound(&self, growth: Growth) -> Result<Vec<f64>, ReferenceError> {
         let (problem, result) = (&self.problem, &self.result);
         let bad = |p| failed(&problem.anchor, p);
         if let Op::Pointwise(e) = &problem.anchor {
@@ -91,11 +97,11 @@ impl Exact {
             return propagate(e, &list, &zero, &result.sizes).map_err(bad);
         }
         let mut anchor = self.anchor.clone();
+        grow(&mut anchor, &result.sizes, growth);
         let own = if problem.result.dtype.is_float() { unit(problem.result.dtype) } else { 0.0 };
         let moves = moves_only(&problem.anchor);
-        for (b, v) in anchor.iter_mut().zip(result.floats()) {
-            *b *= amplification;
-            if !moves {
+        if !moves {
+            for (b, v) in anchor.iter_mut().zip(result.floats()) {
                 *b += own * v.abs() + TINY;
             }
         }
@@ -106,12 +112,39 @@ impl Exact {
         inputs.extend(&self.operands);
         if let Some(factor) = self.summation {
             for i in addends(&problem.epilogue) {
-                add_scaled(&mut anchor, inputs[i], &result.sizes, amplification * factor);
+                add_scaled(&mut anchor, inputs[i], &result.sizes, growth.factor * factor);
             }
         }
         let mut errors = vec![anchor];
         errors.extend(self.operands.iter().map(|v| vec![0.0; v.len()]));
         propagate(&problem.epilogue, &inputs, &errors, &result.sizes).map_err(bad)
+    }
+}
+
+/// Grows the bounds of outputs of these sizes.
+fn grow(bounds: &mut [f64], sizes: &[usize], growth: Growth) {
+    if growth.factor != 1.0 {
+        bounds.iter_mut().for_each(|b| *b *= growth.factor);
+    }
+    let [.., height, width] = *sizes else { return };
+    if growth.tile <= 1 || height * width == 0 {
+        return;
+    }
+    for plane in bounds.chunks_mut(height * width) {
+        for y in (0..height).step_by(growth.tile) {
+            for x in (0..width).step_by(growth.tile) {
+                let (rows, columns) = (y..(y + growth.tile).min(height), x..(x + growth.tile).min(width));
+                let mut top = 0.0f64;
+                for r in rows.clone() {
+                    for v in &plane[r * width..][columns.clone()] {
+                        top = top.max(*v);
+                    }
+                }
+                for r in rows {
+                    plane[r * width..][columns.clone()].fill(top);
+                }
+            }
+        }
     }
 }
 
@@ -309,30 +342,41 @@ fn propagate(
     let steps: Vec<Vec<usize>> = inputs.iter().map(|v| broadcast_strides(&v.sizes, sizes)).collect();
     let nodes = expr.nodes();
     let root = expr.root() as usize;
-    let n: usize = sizes.iter().product();
-    let mut out = Vec::with_capacity(n);
-    let mut index = vec![0; sizes.len()];
-    let mut values = vec![Number::I(0); nodes.len()];
-    let mut bounds = vec![0.0f64; nodes.len()];
-    for _ in 0..n {
-        for (at, node) in nodes.iter().enumerate() {
-            if let ExprNode::Input(i) = *node {
-                let place = offset(&index, &steps[i as usize]);
-                values[at] = match &inputs[i as usize].data {
-                    Data::Float(d) => Number::F(d[place]),
-                    Data::Int(d) => Number::I(d[place]),
-                };
-                bounds[at] = errors[i as usize][place];
-                continue;
+    let mut out = vec![0.0; sizes.iter().product()];
+    out.par_chunks_mut(PART).enumerate().for_each(|(part, out)| {
+        let mut index = index_of(part * PART, sizes);
+        let mut values = vec![Number::I(0); nodes.len()];
+        let mut bounds = vec![0.0f64; nodes.len()];
+        for o in out {
+            for (at, node) in nodes.iter().enumerate() {
+                if let ExprNode::Input(i) = *node {
+                    let place = offset(&index, &steps[i as usize]);
+                    values[at] = match &inputs[i as usize].data {
+                        Data::Float(d) => Number::F(d[place]),
+                        Data::Int(d) => Number::I(d[place]),
+                    };
+                    bounds[at] = errors[i as usize][place];
+                    continue;
+                }
+                let v = apply(node, &types, at, |o| values[o as usize]);
+                values[at] = v;
+                bounds[at] = node_bound(node, &types, at, &values, &bounds, v);
             }
-            let v = apply(node, &types, at, |o| values[o as usize]);
-            values[at] = v;
-            bounds[at] = node_bound(node, &types, at, &values, &bounds, v);
+            *o = bounds[root];
+            advance(&mut index, sizes);
         }
-        out.push(bounds[root]);
-        advance(&mut index, sizes);
-    }
+    });
     Ok(out)
+}
+
+/// The index of an element in row-major order.
+fn index_of(mut at: usize, sizes: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; sizes.len()];
+    for (i, &n) in index.iter_mut().zip(sizes).rev() {
+        *i = at % n;
+        at /= n;
+    }
+    index
 }
 
 fn float(v: Number) -> f64 {
@@ -350,9 +394,9 @@ fn node_bound(
     bounds: &[f64],
     v: Number,
 ) -> f64 {
-    let operands: Vec<usize> = node.operands().map(|o| o as usize).collect();
     let mut spread = 0.0f64;
-    let uncertain: Vec<usize> = operands.iter().copied().filter(|&o| bounds[o] > 0.0).collect();
+    let uncertain: SmallVec<[usize; 3]> =
+        node.operands().map(|o| o as usize).filter(|&o| bounds[o] > 0.0).collect();
     // The corners of the box of operands; for these functions the extremes lie there or the extra terms cover them.
     for mask in 0..3usize.pow(uncertain.len() as u32) {
         let shift = |o: usize| {

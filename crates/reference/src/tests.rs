@@ -1,6 +1,7 @@
 //! Every expected number here was computed by ONNX Runtime 1.32.
 
 use tactician_ir::*;
+use tactician_types::Growth;
 
 use crate::*;
 
@@ -343,7 +344,7 @@ fn bounds_hold_for_honest_kernels_and_catch_small_errors() {
         for operands in [random_operands(&p, seed).unwrap(), adversarial_operands(&p, seed).unwrap()] {
             let list: Vec<&Tensor> = operands.iter().collect();
             let e = Exact::new(&p, &list).unwrap();
-            let (exact, bound) = (e.values(), e.bound(1.0).unwrap());
+            let (exact, bound) = (e.values(), e.bound(Growth::NONE).unwrap());
             let mut got = in_f32(&operands);
             let c = compare(&Tensor::new(&[1, 4, 6, 6], &got).unwrap(), exact, &bound);
             assert!(c.ratio <= 1.0, "seed {seed}: {c:?}");
@@ -414,10 +415,35 @@ fn a_bias_counts_as_a_term_of_the_sum() {
     let (x, w, b) = (of(&[1, 1, 3, 3], 1.0), of(&[1, 1, 3, 3], 0.1), of(&[1, 1, 1], 1000.0));
     let operands = [&x, &w, &b];
     let e = Exact::new(&problem, &operands).unwrap();
-    let (exact, bound) = (e.values(), e.bound(1.0).unwrap());
+    let (exact, bound) = (e.values(), e.bound(Growth::NONE).unwrap());
     let started_from_bias = (0..9).fold(1000.0f32, |sum, _| sum + 0.1);
     let error = (f64::from(started_from_bias) - exact[0]).abs();
     assert!(error > 2.0 * 1000.0 * 2f64.powi(-24), "the example must round several times: {error}");
     assert!(error <= bound[0], "{error} exceeds {}", bound[0]);
     assert!(bound[0] < 20.0 * 1000.0 * 2f64.powi(-24), "{}", bound[0]);
+}
+
+#[test]
+fn tiles_share_their_largest_bound() {
+    let mut g = Graph::new("g");
+    let x = g.add_input("x", TensorType::known(DType::F32, &[1, 1, 5, 5])).unwrap();
+    let w = g.add_input("w", TensorType::known(DType::F32, &[1, 1, 1, 1])).unwrap();
+    let y = g.add(Op::Conv(Conv::unit(2)), &[x, w], "conv").unwrap();
+    g.mark_output("y", y);
+    let problem = Region::new("test", &g, &[y.node()]).unwrap().problem(&g);
+    let mut values = vec![1.0f32; 25];
+    values[6] = 1000.0;
+    let (x, w) =
+        (Tensor::new(&[1, 1, 5, 5], &values).unwrap(), Tensor::new(&[1, 1, 1, 1], &[1.0f32]).unwrap());
+    let e = Exact::new(&problem, &[&x, &w]).unwrap();
+    let (plain, grown) = (e.bound(Growth::NONE).unwrap(), e.bound(Growth { factor: 2.0, tile: 2 }).unwrap());
+    // The tile of rows and columns 0 and 1 holds the large value; the last row and column have tiles of their own.
+    for (i, (p, g)) in plain.iter().zip(&grown).enumerate() {
+        let near = i / 5 < 2 && i % 5 < 2;
+        let from = if near { 2.0 * plain[6] } else { 2.0 * p };
+        assert!(
+            (g - from).abs() <= 0.5 * plain[0] + if near { plain[6] / 8.0 } else { 0.0 },
+            "{i}: {g} for {from}"
+        );
+    }
 }

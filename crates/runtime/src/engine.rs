@@ -67,9 +67,9 @@ pub fn device_for(meta: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
 
 /// A device as plans record it.
 pub fn target_of(info: &DeviceInfo) -> Target {
-    let (isa, threads) = info.cpu().map_or((String::new(), 1), |c| (c.isa.to_string(), c.threads as u64));
+    let (isa, threads) = (info.architecture(), info.cpu().map_or(1, |c| c.threads as u64));
     let mut facts: BTreeMap<String, String> = info.fingerprint().into_iter().collect();
-    for own in ["device", "isa", "threads"] {
+    for own in ["device", "isa", "architecture", "threads"] {
         facts.remove(own);
     }
     Target { kind: info.kind_name().to_owned(), isa, threads, facts }
@@ -116,6 +116,10 @@ impl Engine {
                 inputs: &lens(&s.inputs),
                 outputs: &lens(&s.outputs),
                 scratch,
+                code: s.code.map(|i| {
+                    let c = &plan.meta.constants[i as usize];
+                    &plan.constants().bytes()[c.offset as usize..][..c.len as usize]
+                }),
             };
             steps.push(device.prepare(&desc).map_err(|source| EngineError::Step {
                 index,

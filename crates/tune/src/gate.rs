@@ -3,7 +3,8 @@
 use tactician_device::{Device, Stream};
 use tactician_ir::{Problem, Tensor};
 use tactician_reference::{self as reference, Exact};
-use tactician_tactics::Tactic;
+use tactician_tactics::{Emission, Tactic};
+use tactician_types::Growth;
 
 use crate::table::Verdict;
 use crate::trial::Trial;
@@ -28,8 +29,8 @@ struct Case {
 }
 
 enum Expected {
-    /// With the bounds made so far, by amplification.
-    Float(Box<Exact>, Vec<(f64, Vec<f64>)>),
+    /// With the bounds made so far, by growth.
+    Float(Box<Exact>, Vec<(Growth, Vec<f64>)>),
     Bits(Tensor),
 }
 
@@ -66,21 +67,24 @@ impl Gate {
         let failed = |reason: String| Verdict::Failed { reason };
         let mut errors = (0.0f64, 0.0f64);
         // The random case last: its relative error is the one reported.
+        let mut last: Option<Emission> = None;
         for case in self.cases.iter_mut().rev() {
             let Some(expected) = &mut case.expected else { continue };
             let emission =
                 tactic.emit(&constants(problem, &case.operands)).map_err(|e| failed(e.to_string()))?;
+            last = Some(emission.clone());
             let mut trial =
                 Trial::new(device, stream, problem, tactic, emission, 1, memory).map_err(failed)?;
             trial.load(stream, &case.operands).map_err(|e| failed(e.to_string()))?;
             let output = trial.run_checked(stream).map_err(|reason| Verdict::Wrong { reason })?;
-            let (ratio, l2) = expected
-                .compare(&output, tactic.amplification)
-                .map_err(|reason| Verdict::Wrong { reason })?;
+            let (ratio, l2) =
+                expected.compare(&output, tactic.growth).map_err(|reason| Verdict::Wrong { reason })?;
             errors = (errors.0.max(ratio), l2);
         }
-        let emission =
-            tactic.emit(&constants(problem, self.operands())).map_err(|e| failed(e.to_string()))?;
+        let emission = match last {
+            Some(e) => e,
+            None => tactic.emit(&constants(problem, self.operands())).map_err(|e| failed(e.to_string()))?,
+        };
         let packed: usize = emission.packed.iter().map(|p| p.bytes.len()).sum();
         let sets = if packed < SMALL_BYTES { 1 } else { COLD_BYTES.div_ceil(packed).clamp(1, 16) };
         let mut trial =
@@ -101,16 +105,16 @@ impl Expected {
         }
     }
 
-    fn compare(&mut self, got: &Tensor, amplification: f64) -> Result<(f64, f64), String> {
+    fn compare(&mut self, got: &Tensor, growth: Growth) -> Result<(f64, f64), String> {
         match self {
             Expected::Bits(want) if want == got => Ok((0.0, 0.0)),
             Expected::Bits(_) => Err("its integer output differs from the reference".into()),
             Expected::Float(exact, bounds) => {
-                let known = bounds.iter().position(|(a, _)| *a == amplification);
+                let known = bounds.iter().position(|(g, _)| *g == growth);
                 let at = match known {
                     Some(at) => at,
                     None => {
-                        bounds.push((amplification, exact.bound(amplification).map_err(|e| e.to_string())?));
+                        bounds.push((growth, exact.bound(growth).map_err(|e| e.to_string())?));
                         bounds.len() - 1
                     }
                 };

@@ -145,12 +145,17 @@ impl Trial {
                     spec.scratch, tactic.workspace
                 ));
             }
+            let code = match &spec.code {
+                Some(source) => Some(device.compile(source).map_err(text)?),
+                None => None,
+            };
             let desc = StepDesc {
                 kernel: spec.kernel,
                 params: &spec.params,
                 inputs: &len_of(0..ins),
                 outputs: &len_of(ins..ins + outs),
                 scratch: spec.scratch,
+                code: code.as_deref(),
             };
             steps.push(Step { run: device.prepare(&desc).map_err(text)?, args });
         }

@@ -7,9 +7,11 @@
 mod bytes;
 mod dtype;
 mod expr;
+mod growth;
 mod layout;
 
 pub use bytes::{Bytes, ParseBytesError};
 pub use dtype::{DType, ParseDTypeError};
 pub use expr::{Binary, Expr, ExprId, ExprNode, MAX_EXPR_NODES, Scalar, Unary};
+pub use growth::Growth;
 pub use layout::{Layout, ParseLayoutError};

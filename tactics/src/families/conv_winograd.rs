@@ -6,7 +6,7 @@
 use tactician_cpu::WinogradConv;
 use tactician_device::DeviceInfo;
 use tactician_ir::{Problem, Tensor};
-use tactician_types::Layout;
+use tactician_types::{Growth, Layout};
 
 use crate::conv::{blocked_epilogue, geometry};
 use crate::cpu::{Use, bytes, floats, kernel_tactic};
@@ -20,7 +20,7 @@ pub(crate) struct Winograd;
 const MIN_CHANNELS: usize = 16;
 
 /// Error growth over plain summation for F(2×2) and F(4×4): about 2 and 10 times as measured on random data, with room.
-const AMPLIFICATION: [f64; 2] = [8.0, 64.0];
+const GROWTH: [f64; 2] = [8.0, 64.0];
 
 impl Family for Winograd {
     fn id(&self) -> &'static str {
@@ -69,7 +69,7 @@ impl Family for Winograd {
                         ready: None,
                     };
                     let tactic = kernel_tactic(id, problem, cpu, kernel, uses, Layout::Blocked(block));
-                    out.extend(tactic.map(|t| Tactic { amplification: AMPLIFICATION[i], ..t }));
+                    out.extend(tactic.map(|t| Tactic { growth: Growth { factor: GROWTH[i], tile: side }, ..t }));
                 }
             }
         }

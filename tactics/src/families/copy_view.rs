@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tactician_device::DeviceInfo;
 use tactician_ir::{Op, Problem};
-use tactician_types::Layout;
+use tactician_types::{Growth, Layout};
 
 use crate::{Emission, Family, Tactic};
 
@@ -29,7 +29,7 @@ impl Family for View {
             inputs: vec![Layout::Plain],
             output: Layout::Plain,
             workspace: 0,
-            amplification: 1.0,
+            growth: Growth::NONE,
             emit: Arc::new(|_| Ok(Emission { view_of: Some(0), ..Emission::default() })),
         }]
     }

@@ -10,7 +10,7 @@ use tactician_cpu::Kernel;
 use tactician_cpu::ops::{Grid, GridExpr, Pointwise, PointwiseAny};
 use tactician_device::{CpuInfo, DeviceInfo};
 use tactician_ir::{BatchNorm, Op, Operand, Problem, Tensor};
-use tactician_types::{Binary, Expr, ExprNode, Layout, Scalar, Unary};
+use tactician_types::{Binary, Expr, ExprNode, Growth, Layout, Scalar, Unary};
 
 use crate::cpu::{all_f32, encode};
 use crate::{Arg, Emission, EmitError, Family, Packed, StepSpec, Tactic, layout};
@@ -247,10 +247,11 @@ pub(crate) fn tactic<K: Kernel + Clone>(
             inputs: args,
             outputs: vec![Arg::Output],
             scratch,
+            code: None,
         });
         Ok(out)
     };
-    Some(Tactic { id, inputs, output, workspace: scratch, amplification: 1.0, emit: Arc::new(emit) })
+    Some(Tactic { id, inputs, output, workspace: scratch, growth: Growth::NONE, emit: Arc::new(emit) })
 }
 
 #[cfg(test)]

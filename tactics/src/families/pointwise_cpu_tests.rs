@@ -98,6 +98,7 @@ fn run(device: &CpuDevice, problem: &Problem, tactic: &Tactic, data: &[Vec<f32>]
         inputs: &lens[..n],
         outputs: &lens[n..=n],
         scratch: step.scratch,
+        code: None,
     };
     let exe = device.prepare(&desc).unwrap();
     let mut back = vec![0; len * 4];

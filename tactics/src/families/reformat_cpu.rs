@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tactician_cpu::movement::{CopyAxis, Reformat, Strided};
 use tactician_device::{CpuInfo, DeviceInfo};
 use tactician_ir::{Op, Problem};
-use tactician_types::Layout;
+use tactician_types::{Growth, Layout};
 
 use crate::cpu::{Use, kernel_tactic};
 use crate::move_strided::{element, layouts};
@@ -57,7 +57,7 @@ fn change(problem: &Problem, cpu: &CpuInfo, sizes: &[usize], from: Layout, to: L
             inputs: vec![from],
             output: to,
             workspace: 0,
-            amplification: 1.0,
+            growth: Growth::NONE,
             emit: Arc::new(|_| Ok(Emission { view_of: Some(0), ..Emission::default() })),
         });
     }

@@ -1,0 +1,60 @@
+//! `cuda.launch`: a step that launches kernels of one compiled module, one after the other.
+
+use serde::{Deserialize, Serialize};
+
+/// Parameters of a step of kernel launches. They run in order and share the step's arguments, scratch included.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Launches(pub Vec<Launch>);
+
+impl Launches {
+    /// The kernel name of such steps.
+    pub const NAME: &'static str = "cuda.launch";
+}
+
+/// One launch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The `extern "C"` name in the step's code.
+    pub entry: String,
+    /// Blocks along each axis.
+    pub grid: [u32; 3],
+    /// Threads of a block along each axis.
+    pub block: [u32; 3],
+    /// Blocks of a cluster along each axis; `[1, 1, 1]` for none.
+    pub cluster: [u32; 3],
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared: u32,
+    /// Whether it may start before the launch before it has ended (programmatic dependent launch): the kernel waits
+    /// with `griddepcontrol.wait` before it reads what that one wrote.
+    pub overlaps: bool,
+    /// The kernel's parameters, in order.
+    pub args: Vec<LaunchArg>,
+}
+
+/// A kernel parameter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum LaunchArg {
+    /// The address of argument `i` of the step: its inputs, its outputs, then its scratch. 8 bytes.
+    Span(u16),
+    /// Bytes passed by value: a scalar, or a struct laid out as C does.
+    Bytes(Vec<u8>),
+    /// A tensor map (`CUtensorMap`, 128 bytes by value) over argument `span`, encoded with `cuTensorMapEncodeTiled`.
+    TensorMap(TensorMap),
+}
+
+/// What `cuTensorMapEncodeTiled` is asked for. Axes innermost first; the innermost has step 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorMap {
+    /// The argument of the step that it describes.
+    pub span: u16,
+    /// Bytes of an element: 1, 2 or 4.
+    pub element: u8,
+    /// Elements along each axis.
+    pub sizes: Vec<u64>,
+    /// Bytes from one element to the next along each axis but the innermost.
+    pub steps: Vec<u64>,
+    /// Elements of a box along each axis.
+    pub tile: Vec<u32>,
+    /// Bytes of the swizzle pattern: 0, 32, 64 or 128.
+    pub swizzle: u8,
+}

@@ -1,0 +1,47 @@
+//! CUDA kernel sources of `tactician`, embedded: `cuda/<operation>/<variant>.cu`, shared code in `cuda/include/*.cuh`.
+//!
+//! A private dependency of the public crate. Sources include no header but ours; [`source`] puts those in place, so
+//! that the compiler sees one text and its hash says everything.
+
+use std::sync::Arc;
+
+use tactician_device::CodeSource;
+
+include!(concat!(env!("OUT_DIR"), "/files.rs"));
+
+/// The text of a source file by its path below `kernels/cuda`.
+fn file(path: &str) -> Option<&'static str> {
+    FILES.binary_search_by(|(p, _)| (*p).cmp(path)).ok().map(|i| FILES[i].1)
+}
+
+/// A kernel's source with its includes in place. `prelude` is put before it, for generated code such as epilogues;
+/// `defines` are `NAME=VALUE`.
+///
+/// # Panics
+/// When there is no such file, or it includes one that is not there: a mistake that every compile check finds.
+pub fn source(path: &str, prelude: &str, defines: &[String]) -> CodeSource {
+    let mut text = String::from(prelude);
+    let mut seen = Vec::new();
+    expand(path, &mut seen, &mut text);
+    let options = defines.iter().map(|d| format!("-D{d}")).collect();
+    CodeSource { name: path.to_owned(), text: Arc::from(text), options }
+}
+
+/// Appends a file, each include replaced by the file once.
+fn expand(path: &str, seen: &mut Vec<String>, out: &mut String) {
+    let text = file(path).unwrap_or_else(|| panic!("there is no kernel source `{path}`"));
+    for line in text.lines() {
+        let included = line.trim().strip_prefix("#include \"").and_then(|l| l.strip_suffix('"'));
+        match included {
+            Some(name) if seen.iter().any(|s| s == name) => {}
+            Some(name) => {
+                seen.push(name.to_owned());
+                expand(&format!("include/{name}"), seen, out);
+            }
+            None => {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What CUDA families share.
+
+use std::sync::Arc;
+
+use tactician_cuda::{Launch, Launches};
+use tactician_device::CodeSource;
+use tactician_ir::{Problem, Tensor};
+use tactician_types::{Growth, Layout};
+
+use crate::emission::{Arg, Emission, EmitError, Packed, StepSpec};
+use crate::{Tactic, layout};
+
+/// How a constant operand is packed.
+pub(crate) type Packer = Arc<dyn Fn(&Tensor) -> Result<Vec<u8>, String> + Send + Sync>;
+
+/// What becomes of an operand.
+pub(crate) enum Use {
+    /// Passed as it is: an activation in this layout, or a constant stored in it.
+    As(Layout),
+    /// A constant packed for the kernel: what the note says, and the packer.
+    Packed(&'static str, Packer),
+}
+
+/// One step of a tactic: a kernel of the backend with its serialised parameters. It takes all operands in order, then
+/// the output, then its scratch.
+pub(crate) struct DeviceStep {
+    pub(crate) kernel: &'static str,
+    pub(crate) params: Vec<u8>,
+    pub(crate) code: Option<CodeSource>,
+    pub(crate) scratch: u64,
+}
+
+impl DeviceStep {
+    /// Launches of kernels of one source. Argument `i` of a launch is operand `i`; then comes the output, then the
+    /// scratch.
+    pub(crate) fn launches(code: CodeSource, launches: Vec<Launch>, scratch: u64) -> DeviceStep {
+        let params = postcard::to_stdvec(&Launches(launches)).expect("plain data always encodes");
+        DeviceStep { kernel: Launches::NAME, params, code: Some(code), scratch }
+    }
+}
+
+/// A tactic of one step; `uses` says how each operand is passed. `None` when it packs an operand that is not constant.
+pub(crate) fn step_tactic(
+    id: String,
+    problem: &Problem,
+    uses: Vec<Use>,
+    output: Layout,
+    growth: Growth,
+    step: DeviceStep,
+) -> Option<Tactic> {
+    debug_assert_eq!(uses.len(), problem.operands.len());
+    let constant: Vec<bool> = problem.operands.iter().map(|o| o.constant).collect();
+    if uses.iter().zip(&constant).any(|(u, &c)| matches!(u, Use::Packed(..)) && !c) {
+        return None;
+    }
+    let inputs = uses
+        .iter()
+        .zip(&constant)
+        .map(|(u, &c)| match u {
+            Use::As(l) if !c => *l,
+            _ => Layout::Plain,
+        })
+        .collect();
+    let workspace = step.scratch;
+    let name = id.clone();
+    let emit = move |constants: &[Option<Tensor>]| {
+        let fail = |problem: String| EmitError { tactic: name.clone(), problem };
+        let mut out = Emission::default();
+        let mut args = Vec::with_capacity(uses.len());
+        for (i, u) in uses.iter().enumerate() {
+            if !constant[i] {
+                args.push(Arg::Operand(i));
+                continue;
+            }
+            let tensor = constants
+                .get(i)
+                .and_then(Option::as_ref)
+                .ok_or_else(|| fail(format!("operand {i} must be constant")))?;
+            let (note, bytes) = match u {
+                Use::As(l) => (
+                    l.to_string(),
+                    layout::from_plain(tensor.bytes(), tensor.dtype().size(), tensor.sizes(), *l),
+                ),
+                Use::Packed(note, pack) => ((*note).to_owned(), pack(tensor).map_err(fail)?),
+            };
+            args.push(Arg::Packed(out.packed.len()));
+            out.packed.push(Packed { note: format!("{} {note}", tensor.ty()), bytes });
+        }
+        out.steps.push(StepSpec {
+            kernel: step.kernel,
+            params: step.params.clone(),
+            inputs: args,
+            outputs: vec![Arg::Output],
+            scratch: step.scratch,
+            code: step.code.clone(),
+        });
+        Ok(out)
+    };
+    Some(Tactic { id, inputs, output, workspace, growth, emit: Arc::new(emit) })
+}
