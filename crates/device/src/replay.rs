@@ -345,7 +345,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn step<'a>(kernel: &'a str, params: &'a [u8]) -> StepDesc<'a> {
-        StepDesc { kernel, params, inputs: &[], outputs: &[], scratch: 0 }
+        StepDesc { kernel, params, inputs: &[], outputs: &[], scratch: 0, code: None }
     }
 
     fn time(device: &ReplayDevice, kernel: &str, params: &[u8]) -> Result<Duration, DeviceError> {
