@@ -6,7 +6,7 @@
 //! use tactician_device::{Device, Span, StepDesc};
 //!
 //! let device = ReplayDevice::new().times("slow", b"", [Duration::from_millis(3)]);
-//! let step = StepDesc { kernel: "slow", params: b"", inputs: &[], outputs: &[], scratch: 0 };
+//! let step = StepDesc { kernel: "slow", params: b"", inputs: &[], outputs: &[], scratch: 0, code: None };
 //! let exe = device.prepare(&step)?;
 //! // SAFETY: the step has no arguments.
 //! let took = device.stream()?.time(&mut |s| unsafe { exe.enqueue(&[Span::EMPTY], s) })?;
