@@ -147,7 +147,8 @@ fn input(i: &ValueInfo) -> Result<ModelInput, ImportError> {
     for (at, d) in shape.dim.iter().enumerate() {
         dims.push(match (&d.value, &d.param) {
             (Some(n), _) if *n > 0 => Dim::known(*n),
-            (Some(0) | None, Some(name)) if !name.is_empty() => {
+            // Exporters also write `?` for a size that they do not know, several times and not for one size.
+            (Some(0) | None, Some(name)) if name.contains(char::is_alphanumeric) => {
                 tactician_ir::text::parse_dim(name).unwrap_or_else(|_| Dim::symbol(name))
             }
             // Exporters write 0 and -1 for sizes that they do not know.

