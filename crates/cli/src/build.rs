@@ -10,14 +10,23 @@ use crate::args::{Build, Measuring};
 use crate::error::CliError;
 use crate::output::{self, Bar, micros};
 
+/// Largest batch of the zoo's networks.
+const MAX_BATCH: usize = 4096;
+
 /// A network by its name on the command line.
 pub(crate) fn network(model: &str) -> Result<Network, CliError> {
     let Some(name) = model.strip_prefix("zoo:") else {
         return Network::from_onnx(model)
             .map_err(|source| CliError::Import { model: model.to_owned(), source });
     };
-    zoo::by_name(name, 1)
-        .ok_or_else(|| CliError::NoNetwork { name: name.to_owned(), known: zoo::NAMES.join(", ") })
+    let unknown = || CliError::NoNetwork { name: name.to_owned(), known: zoo::NAMES.join(", ") };
+    let (name, batch) = match name.split_once('@') {
+        Some((name, batch)) => {
+            (name, batch.parse().ok().filter(|b| (1..=MAX_BATCH).contains(b)).ok_or_else(unknown)?)
+        }
+        None => (name, 1),
+    };
+    zoo::by_name(name, batch).ok_or_else(unknown)
 }
 
 /// Measures a network as the command line says, with a progress bar.

@@ -30,7 +30,7 @@ pub(crate) enum CliError {
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error("could not print: {0}")]
     Print(#[from] std::io::Error),
-    #[error("there is no network `{name}` in the zoo; it has {known}")]
+    #[error("there is no network `{name}` in the zoo; write zoo:NAME or zoo:NAME@BATCH with one of {known}")]
     NoNetwork { name: String, known: String },
     #[error("{path} is no photo that can be read: {source}; give a JPEG or PNG file")]
     Photo { path: String, source: image::ImageError },

@@ -23,6 +23,7 @@ fn refused(bytes: &[u8], more: &[&str], parts: &[&str]) {
 fn models_that_are_none() {
     bad(&["build", "no/such.onnx", "-o", "p"], &["no/such.onnx"]);
     bad(&["build", "zoo:alexnet", "-o", "p"], &["alexnet", "resnet50"]);
+    bad(&["build", "zoo:tiny@0", "-o", "p"], &["tiny@0", "BATCH"]);
     refused(b"", &[], &["m.onnx"]);
     refused(&[0xFF; 4096], &[], &["m.onnx"]);
     let whole = small_model();

@@ -38,11 +38,16 @@ impl Guarded {
     /// Whether everything around the buffer is as it was.
     fn intact(&self, stream: &mut dyn Stream) -> Result<bool, DeviceError> {
         let whole = self.memory.span();
-        let mut bytes = vec![0; whole.len as usize];
-        // SAFETY: our own memory, nothing is running.
-        unsafe { stream.read(whole, &mut bytes)? };
-        let (before, after) = (&bytes[..GUARD as usize], &bytes[(GUARD + self.len) as usize..]);
-        Ok(before.iter().chain(after).all(|&b| b == GUARD_BYTE))
+        let end = GUARD + self.len;
+        for (from, to) in [(0, GUARD), (end, whole.len)] {
+            let mut bytes = vec![0; (to - from) as usize];
+            // SAFETY: our own memory, nothing is running.
+            unsafe { stream.read(Span { address: whole.address + from, len: to - from }, &mut bytes)? };
+            if bytes.iter().any(|&b| b != GUARD_BYTE) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

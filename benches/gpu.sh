@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Runs everything on a machine with an NVIDIA GPU and no Rust: bundle/ comes from `cargo xtask bundle`.
+#
+#     benches/gpu.sh OUT [correct] [sanitize] [time]     default: all three
+#
+# Writes logs and JSON results into the folder OUT.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+out=${1:?a folder for results}
+shift
+mkdir -p "$out"
+what=${*:-correct sanitize time}
+failed=0
+
+step() { # NAME COMMAND...: keeps the log, goes on after a failure
+    local name=$1
+    shift
+    echo "== $name: $*"
+    "$@" >"$out/$name.log" 2>&1
+    local rc=$?
+    tail -n 12 "$out/$name.log"
+    [ $rc -eq 0 ] || { echo "$name failed with $rc"; failed=1; }
+}
+
+for w in $what; do
+    case $w in
+    correct)
+        step devices bundle/tactician devices
+        step gpu bundle/test-gpu --test-threads=1
+        step tactics env TACTICIAN_TEST_DEVICE=cuda bundle/test-tactics --test-threads=4
+        ;;
+    sanitize)
+        step memcheck compute-sanitizer --tool memcheck --error-exitcode 9 bundle/test-gpu --test-threads=1
+        step memcheck-tactics env TACTICIAN_TEST_DEVICE=cuda compute-sanitizer --tool memcheck --error-exitcode 9 \
+            bundle/test-tactics --test-threads=1
+        step racecheck-tactics env TACTICIAN_TEST_DEVICE=cuda compute-sanitizer --tool racecheck --error-exitcode 9 \
+            bundle/test-tactics --test-threads=1 convolutions
+        ;;
+    time)
+        step peers python3 benches/peers/gpu.py --tactician bundle/tactician --table "$out/gpu.tac" \
+            --out "$out/gpu-peers.json"
+        ;;
+    *) echo "unknown part $w" >&2 && exit 2 ;;
+    esac
+done
+exit $failed

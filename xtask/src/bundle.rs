@@ -1,0 +1,73 @@
+//! `bundle`: programs for a machine without Rust, such as one with a GPU.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{ROOT, cargo};
+
+/// Test programs that have something to say on a GPU: package and target.
+const TESTS: [(&str, &str); 2] = [("tactician", "tactics"), ("tactician-cuda", "gpu")];
+
+/// Builds the program, the example that only runs plans, and the tests, and puts them stripped into `bundle/`.
+pub(crate) fn run() -> Result<()> {
+    let folder = PathBuf::from(ROOT).join("bundle");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).context("could not empty bundle/")?;
+    }
+    std::fs::create_dir_all(&folder).context("could not make bundle/")?;
+    cargo("the program", &["build", "--release", "--package", "tactician-cli"], &[])?;
+    let runtime = ["build", "--release", "--package", "tactician-runtime", "--example", "run_plan"];
+    cargo("the runtime program", &runtime, &[])?;
+    let release = PathBuf::from(ROOT).join("target/release");
+    take(&release.join("tactician"), &folder.join("tactician"))?;
+    take(&release.join("examples/run_plan"), &folder.join("run_plan"))?;
+    for (package, test) in TESTS {
+        let program = test_program(package, test)?;
+        take(&program, &folder.join(format!("test-{test}")))?;
+    }
+    let mut total = 0;
+    for entry in std::fs::read_dir(&folder)? {
+        total += entry?.metadata()?.len();
+    }
+    eprintln!("bundle/ holds {:.1} MiB", total as f64 / f64::from(1 << 20));
+    Ok(())
+}
+
+/// Builds a test target and says where it is.
+fn test_program(package: &str, test: &str) -> Result<PathBuf> {
+    eprintln!("== the test `{test}` of {package}");
+    let out = Command::new(env!("CARGO"))
+        .args([
+            "test",
+            "--release",
+            "--no-run",
+            "--message-format=json",
+            "--package",
+            package,
+            "--test",
+            test,
+        ])
+        .current_dir(ROOT)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("could not start cargo")?;
+    if !out.status.success() {
+        bail!("the test `{test}` does not build");
+    }
+    // One JSON object a line; the last with an executable is the test.
+    let text = String::from_utf8_lossy(&out.stdout);
+    let key = "\"executable\":\"";
+    let found = text.lines().filter_map(|l| Some(l.split_once(key)?.1.split_once('"')?.0)).next_back();
+    found.map(PathBuf::from).with_context(|| format!("cargo names no program for the test `{test}`"))
+}
+
+/// Copies a program without its symbols.
+fn take(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("strip").arg("-o").args([to, from]).status();
+    if !status.context("could not start `strip` (binutils)")?.success() {
+        bail!("could not strip {}", from.display());
+    }
+    Ok(())
+}
