@@ -181,6 +181,15 @@ pub trait Device: Send + Sync {
         })
     }
 
+    /// Whether it still works. After a kernel's fault a GPU refuses this process everything: whoever tries unknown
+    /// kernels asks before it blames the next one.
+    ///
+    /// # Errors
+    /// The fault.
+    fn health(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     /// A new stream.
     fn stream(&self) -> Result<Box<dyn Stream>, DeviceError>;
 }
