@@ -1,8 +1,9 @@
 //! Calls of the driver: their errors in words, and a device's context.
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute, CUresult};
 use tactician_device::DeviceError;
@@ -21,7 +22,6 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     "cuDeviceGetAttribute",
     "cuDeviceTotalMem_v2",
     "cuDevicePrimaryCtxRetain",
-    "cuDevicePrimaryCtxRelease_v2",
     "cuCtxSetCurrent",
     "cuCtxSynchronize",
     "cuMemAlloc_v2",
@@ -109,7 +109,8 @@ fn fault(result: CUresult) -> Option<&'static str> {
     })
 }
 
-/// A device's primary context, kept for as long as this lives. Everything of one process on one GPU shares it.
+/// A GPU's primary context. Everything of one process on one GPU shares it, and it is kept until the process ends:
+/// the handles of NVIDIA's libraries live in it too.
 #[derive(Debug)]
 pub struct Context {
     raw: CUcontext,
@@ -125,11 +126,16 @@ unsafe impl Send for Context {}
 unsafe impl Sync for Context {}
 
 impl Context {
-    /// The primary context of GPU number `ordinal`.
+    /// The primary context of GPU number `ordinal`, opened when first asked for.
     ///
     /// # Errors
     /// When there is no driver, no such GPU, or no memory for the context.
     pub fn primary(ordinal: usize) -> Result<Arc<Context>, DeviceError> {
+        static OPEN: Mutex<BTreeMap<usize, Arc<Context>>> = Mutex::new(BTreeMap::new());
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(c) = open.get(&ordinal) {
+            return Ok(c.clone());
+        }
         let fail = |reason: String| DeviceError::Failed { call: format!("opening GPU {ordinal}"), reason };
         let count = probe::device_count().map_err(fail)?;
         if ordinal >= count {
@@ -141,7 +147,9 @@ impl Context {
             check("cuDeviceGet", sys::cuDeviceGet(&mut device, ordinal as c_int))?;
             check("cuDevicePrimaryCtxRetain", sys::cuDevicePrimaryCtxRetain(&mut raw, device))?;
         }
-        Ok(Arc::new(Context { raw, device, ordinal, recording: RwLock::new(()) }))
+        let context = Arc::new(Context { raw, device, ordinal, recording: RwLock::new(()) });
+        open.insert(ordinal, context.clone());
+        Ok(context)
     }
 
     /// Makes it the calling thread's context, which every other driver call needs. Cheap.
@@ -149,7 +157,7 @@ impl Context {
     /// # Errors
     /// When the context is unusable.
     pub fn make_current(&self) -> Result<(), DeviceError> {
-        // SAFETY: retained for as long as `self` lives.
+        // SAFETY: retained in `primary`, never released.
         check("cuCtxSetCurrent", unsafe { sys::cuCtxSetCurrent(self.raw) })
     }
 
@@ -194,13 +202,6 @@ impl Context {
         // SAFETY: the device exists; the pointer is to a live integer.
         check("cuDeviceTotalMem", unsafe { sys::cuDeviceTotalMem_v2(&mut bytes, self.device) })?;
         Ok(bytes as u64)
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        // SAFETY: retained once in `primary`. At the end of the process the driver may be gone; that is no matter.
-        unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };
     }
 }
 
