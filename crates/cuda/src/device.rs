@@ -10,7 +10,7 @@ use tactician_device::{
 };
 
 use crate::compile::compile_for;
-use crate::driver::Context;
+use crate::driver::{self, Context};
 use crate::launch_check::Limits;
 use crate::memory::Pool;
 use crate::module::Modules;
@@ -35,6 +35,14 @@ impl CudaDevice {
     /// How many GPUs this process may use; 0 when there is no driver. [`crate::probe()`] says why.
     pub fn count() -> usize {
         probe::device_count().unwrap_or(0)
+    }
+
+    /// The number of the first GPU of an architecture such as `sm_90a`.
+    pub fn find(architecture: &str) -> Option<usize> {
+        let is = |ordinal: &usize| {
+            capability(*ordinal).is_ok_and(|c| tactician_device::cuda_architecture(c) == architecture)
+        };
+        (0..CudaDevice::count()).find(is)
     }
 
     /// GPU number `ordinal`, with every library that can be found.
@@ -85,6 +93,16 @@ impl CudaDevice {
     }
 }
 
+/// Compute capability of GPU number `ordinal`.
+fn capability(ordinal: usize) -> Result<(u32, u32), DeviceError> {
+    use CUdevice_attribute::*;
+    let device = driver::device(ordinal)?;
+    Ok((
+        driver::attribute(device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        driver::attribute(device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    ))
+}
+
 fn cuda_info(context: &Context, libraries: &[Lib]) -> Result<CudaInfo, DeviceError> {
     use CUdevice_attribute::*;
     let version = |lib: Lib| {
@@ -99,10 +117,7 @@ fn cuda_info(context: &Context, libraries: &[Lib]) -> Result<CudaInfo, DeviceErr
         None
     };
     Ok(CudaInfo {
-        capability: (
-            context.attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            context.attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        ),
+        capability: capability(context.ordinal())?,
         multiprocessors: context.attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         shared_bytes: context.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?.into(),
         l2_bytes: context.attribute(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?.into(),

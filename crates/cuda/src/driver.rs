@@ -136,17 +136,10 @@ impl Context {
         if let Some(c) = open.get(&ordinal) {
             return Ok(c.clone());
         }
-        let fail = |reason: String| DeviceError::Failed { call: format!("opening GPU {ordinal}"), reason };
-        let count = probe::device_count().map_err(fail)?;
-        if ordinal >= count {
-            return Err(fail(format!("there are {count} GPUs, counted from 0")));
-        }
-        let (mut device, mut raw) = (0, ptr::null_mut());
-        // SAFETY: the driver has been started and offers this device; the pointers are to live variables.
-        unsafe {
-            check("cuDeviceGet", sys::cuDeviceGet(&mut device, ordinal as c_int))?;
-            check("cuDevicePrimaryCtxRetain", sys::cuDevicePrimaryCtxRetain(&mut raw, device))?;
-        }
+        let device = device(ordinal)?;
+        let mut raw = ptr::null_mut();
+        // SAFETY: the device exists; the pointer is to a live handle.
+        check("cuDevicePrimaryCtxRetain", unsafe { sys::cuDevicePrimaryCtxRetain(&mut raw, device) })?;
         let context = Arc::new(Context { raw, device, ordinal, recording: RwLock::new(()) });
         open.insert(ordinal, context.clone());
         Ok(context)
@@ -181,10 +174,7 @@ impl Context {
 
     /// A fact about the GPU.
     pub(crate) fn attribute(&self, which: CUdevice_attribute) -> Result<u32, DeviceError> {
-        let mut value = 0;
-        // SAFETY: the device exists; the pointer is to a live integer.
-        check("cuDeviceGetAttribute", unsafe { sys::cuDeviceGetAttribute(&mut value, which, self.device) })?;
-        Ok(u32::try_from(value).unwrap_or(0))
+        attribute(self.device, which)
     }
 
     /// The GPU's model.
@@ -203,6 +193,27 @@ impl Context {
         check("cuDeviceTotalMem", unsafe { sys::cuDeviceTotalMem_v2(&mut bytes, self.device) })?;
         Ok(bytes as u64)
     }
+}
+
+/// A fact about a GPU, which needs no context.
+pub(crate) fn attribute(device: CUdevice, which: CUdevice_attribute) -> Result<u32, DeviceError> {
+    let mut value = 0;
+    // SAFETY: whoever has a device has started the driver; the pointer is to a live integer.
+    check("cuDeviceGetAttribute", unsafe { sys::cuDeviceGetAttribute(&mut value, which, device) })?;
+    Ok(u32::try_from(value).unwrap_or(0))
+}
+
+/// GPU number `ordinal`.
+pub(crate) fn device(ordinal: usize) -> Result<CUdevice, DeviceError> {
+    let fail = |reason: String| DeviceError::Failed { call: format!("opening GPU {ordinal}"), reason };
+    let count = probe::device_count().map_err(fail)?;
+    if ordinal >= count {
+        return Err(fail(format!("there are {count} GPUs, counted from 0")));
+    }
+    let mut device = 0;
+    // SAFETY: the driver has been started and offers this device; the pointer is to a live variable.
+    check("cuDeviceGet", unsafe { sys::cuDeviceGet(&mut device, ordinal as c_int) })?;
+    Ok(device)
 }
 
 impl PartialEq for Context {

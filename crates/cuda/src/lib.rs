@@ -27,5 +27,5 @@ pub use copy::Copy;
 pub use device::CudaDevice;
 pub use driver::Context;
 pub use launch::{Launch, LaunchArg, Launches, TensorMap};
-pub use probe::{Lib, LibraryProbe, Loaded, Probe, library, probe};
+pub use probe::{Lib, LibraryProbe, Loaded, Probe, library, obstacle, probe};
 pub use stream::CudaStream;

@@ -229,23 +229,12 @@ pub struct Probe {
     pub devices: Result<usize, String>,
 }
 
-impl Probe {
-    /// Why there is no GPU to use; nothing when there is one.
-    pub fn obstacle(&self) -> Option<String> {
-        match &self.devices {
-            Ok(0) => Some("the driver offers no GPU".into()),
-            Ok(_) => None,
-            Err(reason) => Some(reason.clone()),
-        }
-    }
-}
-
 /// Looks for everything. Loading cuDNN and cuBLASLt for the first time takes about a second.
 ///
 /// ```
 /// let found = tactician_cuda::probe();
 /// assert_eq!(found.libraries.len(), 4);
-/// assert!(found.obstacle().is_some() || found.devices.is_ok());
+/// assert!(found.devices.is_ok() || tactician_cuda::obstacle().is_some());
 /// ```
 pub fn probe() -> Probe {
     let look = |lib: Lib| match library(lib) {
@@ -263,6 +252,15 @@ pub fn probe() -> Probe {
         },
     };
     Probe { libraries: Lib::ALL.into_iter().map(look).collect(), devices: device_count() }
+}
+
+/// Why there is no GPU to use; nothing when there is one. Looks for the driver only.
+pub fn obstacle() -> Option<String> {
+    match device_count() {
+        Ok(0) => Some("the driver offers no GPU".into()),
+        Ok(_) => None,
+        Err(reason) => Some(reason),
+    }
 }
 
 /// A library's number as people write it.
@@ -314,7 +312,7 @@ mod tests {
         }
         if found.libraries[0].version.is_err() {
             assert_eq!(found.devices, Err(found.libraries[0].version.clone().unwrap_err()));
-            assert!(found.obstacle().is_some_and(|o| o.contains("libcuda.so.1")));
+            assert!(obstacle().is_some_and(|o| o.contains("libcuda.so.1")));
         }
     }
 

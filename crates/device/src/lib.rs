@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use error::DeviceError;
 pub use host::{HostMemory, host_constants, host_pointer};
-pub use info::{CpuInfo, CudaInfo, DeviceInfo, DeviceKind, Isa};
+pub use info::{CpuInfo, CudaInfo, DeviceInfo, DeviceKind, Isa, cuda_architecture};
 
 /// A stretch of device memory. Plain numbers: whoever makes one answers for it (see [`Executable::enqueue`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
