@@ -402,6 +402,14 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_ends_everything() {
+        let device = ReplayDevice::new().failure("f", b"", Failure::Fault);
+        assert!(time(&device, "a", b"").is_ok() && device.health().is_ok());
+        assert!(time(&device, "f", b"").is_err() && device.health().is_err());
+        assert!(time(&device, "a", b"").is_err() && device.stream().unwrap().synchronize().is_err());
+    }
+
+    #[test]
     fn memory_is_limited_and_counted() {
         let device = ReplayDevice::new().memory_limit(1000);
         let a = device.alloc(600).unwrap();
