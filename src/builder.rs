@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tactician_cpu::CpuDevice;
 use tactician_device::Device;
 use tactician_ir::{Expr, Graph, Op, Operand, Problem, Region, TensorType, ValueId, Verified};
 use tactician_passes::{FusionPolicy, Greedy, canonicalize, proposals};
@@ -13,14 +12,15 @@ use tactician_plan::Plan;
 use tactician_runtime::target_of;
 use tactician_select::{Candidate, Instance, RegionChoices, Selection, ValueChoices, select};
 use tactician_tactics::{Tactic, tactics};
-use tactician_tune::{Progress, TacticTable, TuneOptions, TuneReport, Verdict, facts, tune};
+use tactician_tune::{Progress, TacticTable, TuneError, TuneOptions, TuneReport, Verdict, facts, tune};
 use tactician_types::Layout;
 
 use crate::assemble::{Change, Chosen, Parts, assemble, describe};
+use crate::devices::DeviceName;
 use crate::error::BuildError;
 use crate::network::{Network, Shapes};
 
-/// Scratch that one step may use when the caller sets no budget: 1 GiB, above what CPU tactics ask for in practice.
+/// Scratch that one step may use when the caller sets no budget: 1 GiB, above what tactics ask for in practice.
 pub const DEFAULT_WORKSPACE: u64 = 1 << 30;
 
 /// Builds plans.
@@ -37,6 +37,7 @@ pub struct Builder<'a> {
     workspace: u64,
     threads: Option<usize>,
     device: Option<Arc<dyn Device>>,
+    named: Option<DeviceName>,
     shapes: Shapes,
     table: Option<PathBuf>,
     policy: Arc<dyn FusionPolicy + 'a>,
@@ -51,12 +52,14 @@ impl Default for Builder<'_> {
 }
 
 impl<'a> Builder<'a> {
-    /// A builder for the best device present, without a limit on scratch that matters.
+    /// A builder for the best device present (the first GPU that can be used, else the CPU), without a limit on scratch
+    /// that matters.
     pub fn new() -> Builder<'a> {
         Builder {
             workspace: DEFAULT_WORKSPACE,
             threads: None,
             device: None,
+            named: None,
             shapes: Shapes::new(),
             table: None,
             policy: Arc::new(Greedy),
@@ -71,7 +74,8 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// CPU threads, the caller's included. Default: one a processor.
+    /// CPU threads, the caller's included. Default: one a processor. Without a word about the device, this chooses the
+    /// CPU.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
@@ -80,6 +84,12 @@ impl<'a> Builder<'a> {
     /// The device to build for and measure on. Default: the best present.
     pub fn device(mut self, device: Arc<dyn Device>) -> Self {
         self.device = Some(device);
+        self
+    }
+
+    /// The device to build for and measure on, by name; opened when the build begins.
+    pub fn device_named(mut self, name: DeviceName) -> Self {
+        self.named = Some(name);
         self
     }
 
@@ -128,9 +138,10 @@ impl<'a> Builder<'a> {
     /// As [`Builder::build`].
     pub fn tune(mut self, network: &Network) -> Result<Tuned, BuildError> {
         let start = Instant::now();
-        let device = match self.device.take() {
-            Some(d) => d,
-            None => Arc::new(CpuDevice::new(self.threads)?),
+        let device = match (self.device.take(), self.named) {
+            (Some(d), _) => d,
+            (None, Some(name)) => name.open(self.threads)?,
+            (None, None) => DeviceName::best(self.threads)?,
         };
         let mut table = match &self.table {
             Some(path) if path.exists() => TacticTable::load(path)?,
@@ -153,10 +164,13 @@ impl<'a> Builder<'a> {
         let list: Vec<Vec<Tactic>> = problems.iter().map(|p| tactics(p, device.info())).collect();
         let reformats = reformat_problems(&graph, &regions, &list);
         let all: Vec<Problem> = problems.iter().chain(reformats.values()).cloned().collect();
-        let report = tune(device.as_ref(), &all, &mut table, &self.tuning, progress)?;
-        if let Some(path) = &self.table {
+        let report = tune(device.as_ref(), &all, &mut table, &self.tuning, progress);
+        if let Some(path) = &self.table
+            && matches!(report, Ok(_) | Err(TuneError::Fault { .. }))
+        {
             table.save(path)?;
         }
+        let report = report?;
         let context = table.context(&facts(device.as_ref()));
         let times = BuildTimes { prepare: prepared, tune: start.elapsed() };
         Ok(Tuned {

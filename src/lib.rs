@@ -10,15 +10,18 @@
 
 mod assemble;
 mod builder;
+mod devices;
 mod error;
 mod network;
 pub mod zoo;
 
 pub use builder::{BuildTimes, Builder, DEFAULT_WORKSPACE, Tuned};
+pub use devices::DeviceName;
 pub use error::BuildError;
 pub use network::{InputInfo, Network};
 pub use tactician_cpu::{CpuDevice, available_isas as isas};
-pub use tactician_device::{Device, DeviceInfo, Isa};
+pub use tactician_cuda as cuda;
+pub use tactician_device::{Device, DeviceError, DeviceInfo, Isa};
 pub use tactician_onnx::ImportError;
 pub use tactician_passes as passes;
 pub use tactician_plan::{LoadError, MAGIC as PLAN_MAGIC, Place, Plan, PlanMeta, SaveError, Step};

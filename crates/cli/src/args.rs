@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use tactician::Bytes;
+use tactician::{Bytes, DeviceName};
 
 /// Builds the fastest inference plan that fits a memory budget, and says why.
 #[derive(Debug, Parser)]
@@ -54,7 +54,11 @@ pub(crate) struct Source {
 /// How to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Measuring {
-    /// CPU threads to build for [default: one a processor]
+    /// Device to build for and measure on: `cpu`, `cuda` or `cuda:N` [default: the first GPU that can be used, else the
+    /// CPU]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<DeviceName>,
+    /// CPU threads to build for; without --device, this chooses the CPU [default: one a processor]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<usize>,
     /// File of measurements to use and to add to

@@ -37,6 +37,9 @@ pub(crate) fn tune(
 ) -> Result<Tuned, CliError> {
     let bar = Bar::new();
     let mut builder = Builder::new().progress(|p| bar.update(p));
+    if let Some(name) = measuring.device {
+        builder = builder.device_named(name);
+    }
     if let Some(n) = measuring.threads {
         builder = builder.threads(n);
     }

@@ -32,6 +32,7 @@ struct Budget {
 #[derive(Serialize)]
 struct Report {
     network: String,
+    kind: String,
     device: String,
     threads: u64,
     tune_seconds: f64,
@@ -76,6 +77,7 @@ pub(crate) fn run(a: &Demo) -> Result<(), CliError> {
 
     let mut out = Report {
         network: last.meta.network.clone(),
+        kind: tuned.device().info().kind_name().to_owned(),
         device: tuned.device().info().name.clone(),
         threads: last.meta.target.threads,
         tune_seconds: times.tune.as_secs_f64(),
@@ -207,5 +209,6 @@ fn print(a: &Demo, r: &Report) -> Result<(), CliError> {
     if !top.is_empty() {
         output::line(format!("\nlargest values of the first output, by position: {}", top.join(", ")))?;
     }
-    output::line(format!("{} threads of {}; plan saved as {}", r.threads, r.device, r.plan))
+    let threads = if r.kind == "cpu" { format!("{} threads of ", r.threads) } else { String::new() };
+    output::line(format!("{threads}{}; plan saved as {}", r.device, r.plan))
 }

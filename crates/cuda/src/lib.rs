@@ -1,7 +1,31 @@
 //! The CUDA backend of `tactician`: driver, streams, recorded graphs, and the steps that plans run on an NVIDIA GPU.
 //!
-//! A private dependency of the public crate. Builds without CUDA; every library is found at run time.
+//! ```text
+//!  CodeSource ──compile (NVRTC)──▶ CUBIN, kept in the plan
+//!  step {"cuda.launch", params, CUBIN} ──registry──▶ check ──▶ load ──▶ LaunchStep ──enqueue──▶ cuLaunchKernelEx
+//! ```
+//!
+//! A private dependency of the public crate. Builds without CUDA; every library is found at run time, and [`probe()`]
+//! says in words what is missing.
 
+mod compile;
+mod copy;
+mod device;
+mod driver;
+mod elf;
 mod launch;
+mod launch_check;
+mod launch_step;
+mod memory;
+mod module;
+mod probe;
+mod registry;
+mod stream;
 
+pub use compile::{Compiled, Usage, compile_for};
+pub use copy::Copy;
+pub use device::CudaDevice;
+pub use driver::Context;
 pub use launch::{Launch, LaunchArg, Launches, TensorMap};
+pub use probe::{Lib, LibraryProbe, Loaded, Probe, library, obstacle, probe};
+pub use stream::CudaStream;

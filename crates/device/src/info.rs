@@ -53,9 +53,13 @@ impl CudaInfo {
     /// The architecture that code is compiled for, such as `sm_90a`: with the features of exactly this GPU where
     /// there are some.
     pub fn architecture(&self) -> String {
-        let (major, minor) = self.capability;
-        format!("sm_{major}{minor}{}", if major >= 9 { "a" } else { "" })
+        cuda_architecture(self.capability)
     }
+}
+
+/// The architecture that code for a compute capability is compiled for: `sm_90a` for `(9, 0)`.
+pub fn cuda_architecture((major, minor): (u32, u32)) -> String {
+    format!("sm_{major}{minor}{}", if major >= 9 { "a" } else { "" })
 }
 
 /// What CPU tactics need to know.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use error::DeviceError;
 pub use host::{HostMemory, host_constants, host_pointer};
-pub use info::{CpuInfo, CudaInfo, DeviceInfo, DeviceKind, Isa};
+pub use info::{CpuInfo, CudaInfo, DeviceInfo, DeviceKind, Isa, cuda_architecture};
 
 /// A stretch of device memory. Plain numbers: whoever makes one answers for it (see [`Executable::enqueue`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +179,15 @@ pub trait Device: Send + Sync {
             call: format!("compiling {}", source.name),
             reason: format!("a {} has no compiler", self.info().kind_name()),
         })
+    }
+
+    /// Whether it still works. After a kernel's fault a GPU refuses this process everything: whoever tries unknown
+    /// kernels asks before it blames the next one.
+    ///
+    /// # Errors
+    /// The fault.
+    fn health(&self) -> Result<(), DeviceError> {
+        Ok(())
     }
 
     /// A new stream.

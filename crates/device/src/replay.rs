@@ -53,6 +53,8 @@ pub enum Failure {
     RunAfter(u64),
     /// It runs out of device memory when enqueued.
     OutOfMemory,
+    /// It breaks the device: from its first run on, every step fails.
+    Fault,
 }
 
 struct Shared {
@@ -70,11 +72,16 @@ struct State {
     order: Vec<String>,
     used: u64,
     peak: u64,
+    broken: bool,
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn health(&self) -> Result<(), DeviceError> {
+        if self.state().broken { Err(broken()) } else { Ok(()) }
     }
 }
 
@@ -220,9 +227,17 @@ impl Device for ReplayDevice {
         }))
     }
 
-    fn stream(&self) -> Result<Box<dyn Stream>, DeviceError> {
-        Ok(Box::new(ReplayStream { clock: Duration::ZERO }))
+    fn health(&self) -> Result<(), DeviceError> {
+        self.shared.health()
     }
+
+    fn stream(&self) -> Result<Box<dyn Stream>, DeviceError> {
+        Ok(Box::new(ReplayStream { clock: Duration::ZERO, shared: self.shared.clone() }))
+    }
+}
+
+fn broken() -> DeviceError {
+    DeviceError::Failed { call: "running a step".into(), reason: "scripted to break the device".into() }
 }
 
 struct Counted {
@@ -253,6 +268,10 @@ struct Replayed {
 impl Executable for Replayed {
     unsafe fn enqueue(&self, args: &[Span], stream: &mut dyn Stream) -> Result<(), DeviceError> {
         let mut state = self.shared.state();
+        state.broken |= self.failure == Some(Failure::Fault);
+        if state.broken {
+            return Err(broken());
+        }
         let count = state.calls.entry(self.key.clone()).or_default();
         let earlier = *count;
         match self.failure {
@@ -296,6 +315,7 @@ impl Executable for Replayed {
 
 struct ReplayStream {
     clock: Duration,
+    shared: Arc<Shared>,
 }
 
 impl Stream for ReplayStream {
@@ -320,7 +340,7 @@ impl Stream for ReplayStream {
     }
 
     fn synchronize(&mut self) -> Result<(), DeviceError> {
-        Ok(())
+        self.shared.health()
     }
 
     fn run(&mut self, work: &mut Work<'_>) -> Result<(), DeviceError> {
@@ -379,6 +399,14 @@ mod tests {
         assert!(matches!(time(&device, "r", b""), Err(DeviceError::Failed { .. })));
         assert!(matches!(time(&device, "m", b""), Err(DeviceError::OutOfMemory { .. })));
         assert_eq!(device.calls("r"), 2);
+    }
+
+    #[test]
+    fn a_fault_ends_everything() {
+        let device = ReplayDevice::new().failure("f", b"", Failure::Fault);
+        assert!(time(&device, "a", b"").is_ok() && device.health().is_ok());
+        assert!(time(&device, "f", b"").is_err() && device.health().is_err());
+        assert!(time(&device, "a", b"").is_err() && device.stream().unwrap().synchronize().is_err());
     }
 
     #[test]

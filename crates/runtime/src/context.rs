@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tactician_device::{DeviceError, Memory, Span, Stream};
+use tactician_device::{DeviceError, Graph, Memory, Span, Stream};
 use tactician_plan::{Place, Port};
 
 use crate::engine::Shared;
@@ -9,9 +9,13 @@ use crate::error::RunError;
 use crate::tensor::{Tensor, describe};
 
 /// One execution of an engine's plan at a time: an arena, bindings, a stream. Contexts of one engine run in parallel.
+///
+/// Where the device can record work, the first run with new bindings is enqueued step by step, the second is recorded,
+/// and from then on the recording is launched.
 pub struct Context {
-    shared: Arc<Shared>,
+    // First, so that it is dropped first: that waits for what still uses the rest.
     stream: Box<dyn Stream>,
+    recording: Recording,
     arena: Box<dyn Memory>,
     /// Own memory of each input then output; replaced by `bound` where the caller gave some.
     owned: Vec<Option<Box<dyn Memory>>>,
@@ -20,6 +24,19 @@ pub struct Context {
     /// Arguments of all steps, one after the other, and where each step's begin.
     args: Vec<Span>,
     starts: Vec<usize>,
+    shared: Arc<Shared>,
+}
+
+/// How far the plan is recorded with the present bindings.
+enum Recording {
+    /// It has not run with them yet.
+    Fresh,
+    /// It has run once, so that whatever is loaded late is loaded; the next run records.
+    Warm,
+    /// Recorded.
+    Ready(Box<dyn Graph>),
+    /// The device does not record, or not this plan.
+    Refused,
 }
 
 impl Context {
@@ -29,6 +46,7 @@ impl Context {
         let ports = shared.meta.inputs.len() + shared.meta.outputs.len();
         let mut context = Context {
             stream: device.stream()?,
+            recording: Recording::Fresh,
             arena,
             owned: (0..ports).map(|_| None).collect(),
             bound: vec![Span::EMPTY; ports],
@@ -71,6 +89,7 @@ impl Context {
         }
         starts.push(args.len());
         (self.args, self.starts) = (args, starts);
+        self.recording = Recording::Fresh;
     }
 
     fn input_number(&self, name: &str) -> Result<usize, RunError> {
@@ -158,14 +177,29 @@ impl Context {
         Ok(())
     }
 
-    /// Enqueues one run. Allocates nothing, takes no lock, looks nothing up.
+    /// Enqueues one run. Allocates nothing, takes no lock, looks nothing up, but for the second run with new bindings
+    /// on a device that records.
     ///
     /// # Errors
     /// When a step fails.
     pub fn enqueue(&mut self) -> Result<(), RunError> {
-        let Context { shared, stream, args, starts, .. } = self;
-        stream.run(&mut |s| enqueue_all(shared, args, starts, s))?;
+        match self.recording {
+            Recording::Fresh => self.recording = Recording::Warm,
+            Recording::Warm => self.record(),
+            Recording::Ready(_) | Recording::Refused => {}
+        }
+        let Context { shared, stream, recording, args, starts, .. } = self;
+        stream.run(&mut |s| run_once(shared, recording, args, starts, s))?;
         Ok(())
+    }
+
+    /// Records a run. What cannot be recorded still runs step by step, which also reports what is wrong with it.
+    fn record(&mut self) {
+        let Context { shared, stream, args, starts, .. } = self;
+        self.recording = match stream.record(&mut |s| enqueue_all(shared, args, starts, s)) {
+            Ok(Some(graph)) => Recording::Ready(graph),
+            Ok(None) | Err(_) => Recording::Refused,
+        };
     }
 
     /// Sets inputs, runs, and returns all outputs by name.
@@ -188,7 +222,9 @@ impl Context {
         ports.into_iter().map(|n| self.output(&n).map(|t| (n, t))).collect()
     }
 
-    /// Runs for at least `warm_up`, then for at least `duration` and three times; returns the time of each run.
+    /// Runs for at least `warm_up`, then for at least `duration` and three times; returns the device time of each run. A
+    /// recording is timed right behind an untimed run, so that the time to start it is hidden, as it is for whoever
+    /// enqueues run after run.
     ///
     /// # Errors
     /// When a step fails.
@@ -201,15 +237,23 @@ impl Context {
                 break;
             }
         }
+        if matches!(self.recording, Recording::Warm) {
+            self.record();
+        }
         let (start, mut times) = (Instant::now(), Vec::new());
         while times.len() < 3 || start.elapsed() < duration {
-            let Context { shared, stream, args, starts, .. } = self;
-            times.push(stream.time(&mut |s| enqueue_all(shared, args, starts, s))?);
+            let Context { shared, stream, recording, args, starts, .. } = self;
+            let recorded = matches!(recording, Recording::Ready(_));
+            let run = &mut |s: &mut dyn Stream| run_once(shared, recording, args, starts, s);
+            if recorded {
+                stream.run(run)?;
+            }
+            times.push(stream.time(run)?);
         }
         Ok(times)
     }
 
-    /// Times every step by itself over `runs` runs; returns each step's samples. Timing steps apart adds a little to
+    /// Times every step by itself over `runs` runs, never from a recording; returns each step's samples. Timing steps apart adds a little to
     /// each, so the sum exceeds an undivided run.
     ///
     /// # Errors
@@ -231,6 +275,20 @@ impl Context {
             })?;
         }
         Ok(samples)
+    }
+}
+
+fn run_once(
+    shared: &Shared,
+    recording: &mut Recording,
+    args: &[Span],
+    starts: &[usize],
+    stream: &mut dyn Stream,
+) -> Result<(), DeviceError> {
+    match recording {
+        // SAFETY: recorded by `enqueue_all` with the present arguments, which are as alive as they were then.
+        Recording::Ready(graph) => unsafe { graph.launch(stream) },
+        _ => enqueue_all(shared, args, starts, stream),
     }
 }
 

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tactician_cpu::CpuDevice;
+use tactician_cuda::{CudaDevice, Lib};
 use tactician_device::{Device, DeviceInfo, Executable, HostBytes, Isa, Memory, Span, StepDesc};
 use tactician_plan::{ConstantBytes, Mismatch, Place, Plan, PlanMeta, Port, Target};
 
@@ -26,7 +27,7 @@ pub(crate) struct Shared {
 /// What an engine and a context take, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryReport {
-    /// Constants, once an engine. On the CPU they are read from the mapped file.
+    /// Constants, once an engine. On the CPU they are read from the mapped file, on a GPU from a copy.
     pub weights: u64,
     /// Activations and scratch, once a context.
     pub arena: u64,
@@ -44,7 +45,17 @@ impl HostBytes for MappedConstants {
     }
 }
 
-/// The device that a plan asks for, with as many threads as it was built for.
+/// The libraries that steps come from: the device's fact, the beginning of its kernels' names, how it is found.
+const LIBRARIES: [(&str, &str, Lib); 2] =
+    [("cudnn", "cudnn.", Lib::Cudnn), ("cublaslt", "cublaslt.", Lib::CublasLt)];
+
+/// Whether some step of a plan comes from the library whose kernels begin with `prefix`.
+fn uses(meta: &PlanMeta, prefix: &str) -> bool {
+    meta.steps.iter().any(|s| s.kernel.starts_with(prefix))
+}
+
+/// The device that a plan asks for: the CPU with as many threads as it was built for, or the first GPU of its
+/// architecture, with the libraries that its steps come from.
 ///
 /// # Errors
 /// When no backend of this program serves it, or it cannot be started.
@@ -61,6 +72,15 @@ pub fn device_for(meta: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
             }
             Ok(Arc::new(device))
         }
+        "cuda" => {
+            let needed: Vec<Lib> =
+                LIBRARIES.iter().filter(|(_, prefix, _)| uses(meta, prefix)).map(|(.., lib)| *lib).collect();
+            if let Some(reason) = tactician_cuda::obstacle() {
+                return Err(EngineError::NoGpu { reason });
+            }
+            let ordinal = CudaDevice::find(&meta.target.isa).unwrap_or(0);
+            Ok(Arc::new(CudaDevice::with_libraries(ordinal, &needed)?))
+        }
         kind => Err(EngineError::NoBackend { kind: kind.to_owned() }),
     }
 }
@@ -73,6 +93,22 @@ pub fn target_of(info: &DeviceInfo) -> Target {
         facts.remove(own);
     }
     Target { kind: info.kind_name().to_owned(), isa, threads, facts }
+}
+
+/// Differences of a GPU as they matter to a plan: a library's version stops the plan when some step comes from the
+/// library, and is of no interest when none does; nor is what only building uses.
+fn weighed(meta: &PlanMeta, list: Vec<Mismatch>) -> Vec<Mismatch> {
+    if meta.target.kind != "cuda" {
+        return list;
+    }
+    let weigh = |mut m: Mismatch| {
+        if let Some((_, prefix, _)) = LIBRARIES.iter().find(|(fact, ..)| *fact == m.field) {
+            m.remedy = "install that version, or build it again with this one";
+            return uses(meta, prefix).then_some(m);
+        }
+        (!["nvrtc", "kernels"].contains(&m.field.as_str())).then_some(m)
+    };
+    list.into_iter().filter_map(weigh).collect()
 }
 
 impl Engine {
@@ -98,7 +134,8 @@ impl Engine {
             _ => plan.meta.target.isa == own.isa,
         };
         let mismatches = plan.meta.target.mismatches(&own, usable);
-        let (fatal, warnings): (Vec<_>, Vec<_>) = mismatches.into_iter().partition(Mismatch::is_fatal);
+        let (fatal, warnings): (Vec<_>, Vec<_>) =
+            weighed(&plan.meta, mismatches).into_iter().partition(Mismatch::is_fatal);
         if !fatal.is_empty() {
             return Err(EngineError::Target(fatal));
         }
@@ -178,3 +215,7 @@ impl Shared {
         Span { address: self.constants.span().address + c.offset, len: c.len }
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

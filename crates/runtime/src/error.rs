@@ -27,6 +27,12 @@ pub enum EngineError {
     /// The device fails.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The plan needs a GPU and there is none.
+    #[error("the plan was built for an NVIDIA GPU, and none can be used here: {reason}")]
+    NoGpu {
+        /// What stands in the way.
+        reason: String,
+    },
     /// No backend of this program runs the plan's kind of device.
     #[error("the plan was built for device kind `{kind}`, which this program has no backend for")]
     NoBackend {

@@ -8,6 +8,8 @@
 //!
 //! Running a plan from a stranger is as safe as the kernels' own checks: nothing in a plan is executable code on the
 //! CPU, every size and offset is checked when it is loaded, and each kernel checks its parameters when it is prepared.
+//! A plan for a GPU does hold machine code, which can read and write all that this process keeps on that GPU: run such a
+//! plan only when you trust whoever made it.
 
 mod context;
 mod engine;

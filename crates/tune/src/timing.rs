@@ -3,10 +3,13 @@
 //! Every round times each candidate still in the race once, so that drift (clocks, other load) hits all alike. A
 //! sample is several runs back to back, long enough for the clock. A candidate leaves the race when another of the
 //! same layouts, with no more scratch, is clearly faster: the margin shrinks round by round. Its samples are kept.
+//!
+//! Where the device records work, as plans are run there, a sample is the launch of one recording of all its runs. It
+//! follows an untimed launch of the same, so that the time to start it is hidden.
 
 use std::time::Duration;
 
-use tactician_device::{DeviceError, Stream};
+use tactician_device::{DeviceError, Graph, Stream};
 use tactician_types::Layout;
 
 /// How long and how often to time.
@@ -41,7 +44,7 @@ impl Default for TimingOptions {
 
 /// Something to time.
 pub(crate) struct Entry<'a> {
-    /// Runs it once.
+    /// Runs it once. What it enqueues stays safe to run again for as long as the entry lives.
     pub(crate) run: &'a mut (dyn FnMut(&mut dyn Stream) -> Result<(), DeviceError> + Send),
     /// Layouts of operands and output.
     pub(crate) layouts: (Vec<Layout>, Layout),
@@ -49,7 +52,10 @@ pub(crate) struct Entry<'a> {
     pub(crate) workspace: u64,
 }
 
-/// Samples of each entry in microseconds a run, or why it failed.
+/// A sample longer than this needs no untimed launch before it.
+const SHORT_US: f64 = 1000.0;
+
+/// Samples of each entry in microseconds a run, or why it failed. Stops at once when the device fails as a whole.
 pub(crate) fn race(
     stream: &mut dyn Stream,
     entries: &mut [Entry<'_>],
@@ -58,16 +64,24 @@ pub(crate) fn race(
     let mut samples: Vec<Result<Vec<f64>, String>> = entries.iter().map(|_| Ok(Vec::new())).collect();
     let mut runs = vec![1u32; entries.len()];
     let mut racing = vec![true; entries.len()];
+    let mut recordings: Vec<Option<Box<dyn Graph>>> = entries.iter().map(|_| None).collect();
     // One warm-up run each, which also says how many runs make a sample.
     for (i, e) in entries.iter_mut().enumerate() {
-        match sample(stream, e, 1).and_then(|_| sample(stream, e, 1)) {
+        match sample(stream, e, 1, &mut None).and_then(|_| sample(stream, e, 1, &mut None)) {
             Ok(us) => {
                 let wanted = options.sample.as_secs_f64() * 1e6 / us.max(0.01);
                 runs[i] = (wanted.ceil() as u32).clamp(1, options.max_runs);
+                // What cannot be recorded is timed step by step, and says then what is wrong with it.
+                let run = &mut e.run;
+                let all = &mut |s: &mut dyn Stream| (0..runs[i]).try_for_each(|_| run(s));
+                recordings[i] = stream.record(all).ok().flatten();
             }
             Err(reason) => {
                 samples[i] = Err(reason);
                 racing[i] = false;
+                if stream.synchronize().is_err() {
+                    return samples;
+                }
             }
         }
     }
@@ -80,7 +94,7 @@ pub(crate) fn race(
             if !racing[i] {
                 continue;
             }
-            match sample(stream, &mut entries[i], runs[i]) {
+            match sample(stream, &mut entries[i], runs[i], &mut recordings[i]) {
                 Ok(us) => {
                     spent += Duration::from_secs_f64(us * f64::from(runs[i]) / 1e6);
                     if let Ok(list) = &mut samples[i] {
@@ -90,6 +104,9 @@ pub(crate) fn race(
                 Err(reason) => {
                     samples[i] = Err(reason);
                     racing[i] = false;
+                    if stream.synchronize().is_err() {
+                        return samples;
+                    }
                 }
             }
         }
@@ -111,10 +128,30 @@ pub(crate) fn race(
     samples
 }
 
-fn sample(stream: &mut dyn Stream, entry: &mut Entry<'_>, runs: u32) -> Result<f64, String> {
-    let run = &mut entry.run;
-    let time = stream.time(&mut |s| (0..runs).try_for_each(|_| run(s))).map_err(|e| e.to_string())?;
-    Ok(time.as_secs_f64() * 1e6 / f64::from(runs))
+fn sample(
+    stream: &mut dyn Stream,
+    entry: &mut Entry<'_>,
+    runs: u32,
+    recording: &mut Option<Box<dyn Graph>>,
+) -> Result<f64, String> {
+    let time = match recording {
+        None => {
+            let run = &mut entry.run;
+            stream.time(&mut |s| (0..runs).try_for_each(|_| run(s)))
+        }
+        Some(graph) => {
+            // SAFETY: recorded from the entry, which keeps it safe to run.
+            let launch = &mut |s: &mut dyn Stream| unsafe { graph.launch(s) };
+            let alone = stream.time(launch);
+            match alone {
+                Ok(t) if t.as_secs_f64() * 1e6 < SHORT_US => {
+                    stream.run(launch).and_then(|()| stream.time(launch))
+                }
+                other => other,
+            }
+        }
+    };
+    Ok(time.map_err(|e| e.to_string())?.as_secs_f64() * 1e6 / f64::from(runs))
 }
 
 fn minimum(list: &[f64]) -> f64 {

@@ -113,6 +113,19 @@ pub enum TuneError {
         /// Why.
         reason: String,
     },
+    /// A tactic broke the device, which refuses this process everything from then on. The table says that the tactic
+    /// failed, so another process that uses it goes on with the next one.
+    #[error(
+        "`{tactic}` for `{problem}` broke the device: {source}; start again with the same table to go on without it"
+    )]
+    Fault {
+        /// The problem.
+        problem: String,
+        /// The tactic.
+        tactic: String,
+        /// What the device says.
+        source: DeviceError,
+    },
     /// The device fails as a whole.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -164,11 +177,15 @@ pub fn tune(
         progress(Progress { done, total: unique.len(), problem: key, tactics: wanted.len() });
         if !wanted.is_empty() {
             report.measured += wanted.len();
-            for (tactic, row) in measure(device, stream.as_mut(), key, problem, &wanted, options)? {
+            let (rows, fault) = measure(device, stream.as_mut(), key, problem, &wanted, options)?;
+            for (tactic, row) in rows {
                 if let Verdict::Wrong { reason } | Verdict::Failed { reason } = &row.verdict {
                     report.rejected.push((key.clone(), tactic.clone(), reason.clone()));
                 }
                 table.insert(&context, key, &tactic, row);
+            }
+            if let Some((tactic, source)) = fault {
+                return Err(TuneError::Fault { problem: key.clone(), tactic, source });
             }
         }
         let rows = table.rows(&context, key);
@@ -204,6 +221,9 @@ fn filtered(tactic: &Tactic, options: &TuneOptions) -> Option<String> {
     None
 }
 
+/// Rows, and the tactic that broke the device, if one did: nothing can be said of those that were to follow it.
+type Measured = (Vec<(String, Row)>, Option<(String, DeviceError)>);
+
 /// Gates and times tactics of one problem.
 fn measure(
     device: &dyn Device,
@@ -212,7 +232,7 @@ fn measure(
     problem: &Problem,
     wanted: &[&Tactic],
     options: &TuneOptions,
-) -> Result<Vec<(String, Row)>, TuneError> {
+) -> Result<Measured, TuneError> {
     let mut gate = Gate::new(problem, options.seed, options.gate)
         .map_err(|reason| TuneError::Reference { problem: key.to_owned(), reason })?;
     let mut rows: Vec<(String, Row)> = Vec::new();
@@ -242,7 +262,12 @@ fn measure(
         }
         match gate.check(device, stream, problem, tactic, options.tuning_memory) {
             Ok((trial, errors)) => ready.push((tactic, trial, errors)),
-            Err(verdict) => rows.push(row(verdict)),
+            Err(verdict) => {
+                rows.push(row(verdict));
+                if let Err(fault) = device.health() {
+                    return Ok((rows, Some((tactic.id.clone(), fault))));
+                }
+            }
         }
     }
     let mut runs: Vec<_> =
@@ -255,8 +280,11 @@ fn measure(
     let samples = race(stream, &mut entries, &options.timing);
     drop(entries);
     drop(runs);
+    let fault = device.health().err();
     for ((tactic, _, (error_ratio, relative_l2)), result) in ready.iter().zip(samples) {
         let verdict = match result {
+            // The race was cut short.
+            Ok(_) if fault.is_some() => continue,
             Ok(list) => {
                 let (median_us, min_us, mad_us) = statistics(&list);
                 let samples = list.len() as u32;
@@ -279,7 +307,8 @@ fn measure(
         };
         rows.push((tactic.id.clone(), row));
     }
-    Ok(rows)
+    let guilty = rows.last().map(|(id, _)| id.clone()).unwrap_or_default();
+    Ok((rows, fault.map(|f| (guilty, f))))
 }
 
 /// The tactics not settled by a row yet, in order.
@@ -291,3 +320,7 @@ fn wanted_of<'a>(rows: &[(String, Row)], wanted: &[&'a Tactic]) -> Vec<&'a Tacti
 pub(crate) fn constants(problem: &Problem, values: &[Tensor]) -> Vec<Option<Tensor>> {
     problem.operands.iter().zip(values).map(|(o, v)| o.constant.then(|| v.clone())).collect()
 }
+
+#[cfg(test)]
+#[path = "tuner_tests.rs"]
+mod tests;

@@ -1,0 +1,35 @@
+//! The steps that this backend runs, by the name of their kernel.
+
+use tactician_device::{DeviceError, Executable, StepDesc};
+
+use crate::copy::Copy;
+use crate::device::CudaDevice;
+use crate::launch::Launches;
+use crate::launch_step::LaunchStep;
+
+/// Decodes and checks a step for a device.
+type Prepare = fn(&CudaDevice, &StepDesc<'_>) -> Result<Box<dyn Executable>, DeviceError>;
+
+/// A kernel's name, or the beginning of a library's names, up to and with their dot.
+const STEPS: &[(&str, Prepare)] = &[
+    (Copy::NAME, |_, step| Ok(Box::new(Copy::prepare(step).map_err(bad(step))?))),
+    (Launches::NAME, |device, step| {
+        let made = LaunchStep::prepare(step, device.context(), device.modules(), device.limits());
+        Ok(Box::new(made.map_err(bad(step))?))
+    }),
+];
+
+/// An error from a clause about what does not fit.
+fn bad(step: &StepDesc<'_>) -> impl Fn(String) -> DeviceError {
+    let kernel = step.kernel.to_owned();
+    move |problem| DeviceError::BadStep { kernel: kernel.clone(), problem }
+}
+
+/// Makes a step ready.
+pub(crate) fn prepare(device: &CudaDevice, step: &StepDesc<'_>) -> Result<Box<dyn Executable>, DeviceError> {
+    let serves = |name: &str| name == step.kernel || (name.ends_with('.') && step.kernel.starts_with(name));
+    match STEPS.iter().find(|(name, _)| serves(name)) {
+        Some((_, prepare)) => prepare(device, step),
+        None => Err(DeviceError::UnknownKernel { kernel: step.kernel.to_owned(), device: "CUDA" }),
+    }
+}

@@ -1,0 +1,232 @@
+//! Streams, device time, and recorded graphs.
+//!
+//! A kernel that faults (an illegal address, say) ends its context: from then on every call of this process fails on
+//! that GPU, with an error that says so. There is no way back but a new process. Whoever tries unknown kernels should
+//! therefore synchronise after each, so that the fault is blamed on the right one, write down what was learned, and
+//! ask [`tactician_device::Device::health`] before going on.
+
+use std::any::Any;
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cudarc::driver::sys::{self, CUevent, CUgraphExec, CUstream};
+use tactician_device::{DeviceError, Graph, Span, Stream, Work};
+
+use crate::driver::{Context, check};
+
+/// A stream of a GPU. Timings do not nest.
+#[derive(Debug)]
+pub struct CudaStream {
+    context: Arc<Context>,
+    raw: CUstream,
+    start: CUevent,
+    end: CUevent,
+}
+
+// SAFETY: stream and events may be used from any thread; `&mut self` keeps it to one at a time.
+unsafe impl Send for CudaStream {}
+
+impl CudaStream {
+    pub(crate) fn new(context: Arc<Context>) -> Result<CudaStream, DeviceError> {
+        context.make_current()?;
+        let mut s =
+            CudaStream { context, raw: ptr::null_mut(), start: ptr::null_mut(), end: ptr::null_mut() };
+        // It does not wait for the default stream, which nothing here uses.
+        let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+        // SAFETY: the context is current; the pointers are to live handles, which `drop` destroys.
+        unsafe {
+            check("cuStreamCreate", sys::cuStreamCreate(&mut s.raw, flags))?;
+            check("cuEventCreate", sys::cuEventCreate(&mut s.start, 0))?;
+            check("cuEventCreate", sys::cuEventCreate(&mut s.end, 0))?;
+        }
+        Ok(s)
+    }
+
+    /// The CUDA stream behind a [`Stream`], its context made current on this thread: what an
+    /// [`tactician_device::Executable`] begins with.
+    ///
+    /// # Errors
+    /// When the stream is another backend's, or its context is unusable.
+    pub fn of(stream: &mut dyn Stream) -> Result<&mut CudaStream, DeviceError> {
+        let s = stream.as_any().downcast_mut::<CudaStream>().ok_or_else(|| DeviceError::Failed {
+            call: "enqueueing on a GPU".into(),
+            reason: "the stream belongs to another kind of device".into(),
+        })?;
+        s.context.make_current()?;
+        Ok(s)
+    }
+
+    /// The driver's handle.
+    pub fn raw(&self) -> CUstream {
+        self.raw
+    }
+
+    /// The context it belongs to.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+}
+
+impl Drop for CudaStream {
+    fn drop(&mut self) {
+        // Whoever drops a stream next frees what its work uses.
+        if self.context.make_current().is_err() {
+            return;
+        }
+        // SAFETY: created in `new`, destroyed only here; a handle that was not created is null.
+        unsafe {
+            if !self.raw.is_null() {
+                sys::cuStreamSynchronize(self.raw);
+                sys::cuStreamDestroy_v2(self.raw);
+            }
+            for event in [self.start, self.end] {
+                if !event.is_null() {
+                    sys::cuEventDestroy_v2(event);
+                }
+            }
+        }
+    }
+}
+
+fn equal_lengths(span: Span, host: usize) -> Result<(), DeviceError> {
+    if span.len == host as u64 {
+        return Ok(());
+    }
+    let reason = format!("{} bytes on the device, {host} on the host", span.len);
+    Err(DeviceError::Failed { call: "copying".into(), reason })
+}
+
+impl Stream for CudaStream {
+    unsafe fn write(&mut self, to: Span, from: &[u8]) -> Result<(), DeviceError> {
+        equal_lengths(to, from.len())?;
+        if from.is_empty() {
+            return Ok(());
+        }
+        self.context.make_current()?;
+        // SAFETY: live and unshared by contract, as long as the slice, which lives until the copy is done.
+        unsafe {
+            let result = sys::cuMemcpyHtoDAsync_v2(to.address, from.as_ptr().cast(), from.len(), self.raw);
+            check("cuMemcpyHtoDAsync", result)?;
+        }
+        self.synchronize()
+    }
+
+    unsafe fn read(&mut self, from: Span, to: &mut [u8]) -> Result<(), DeviceError> {
+        equal_lengths(from, to.len())?;
+        if to.is_empty() {
+            return Ok(());
+        }
+        self.context.make_current()?;
+        // SAFETY: live and not written meanwhile by contract, as long as the slice, which lives until the copy is
+        // done.
+        unsafe {
+            let result = sys::cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from.address, to.len(), self.raw);
+            check("cuMemcpyDtoHAsync", result)?;
+        }
+        self.synchronize()
+    }
+
+    unsafe fn fill(&mut self, to: Span, byte: u8) -> Result<(), DeviceError> {
+        if to.len == 0 {
+            return Ok(());
+        }
+        self.context.make_current()?;
+        // SAFETY: live and unshared by contract.
+        check("cuMemsetD8Async", unsafe { sys::cuMemsetD8Async(to.address, byte, to.len as usize, self.raw) })
+    }
+
+    fn synchronize(&mut self) -> Result<(), DeviceError> {
+        self.context.make_current()?;
+        // SAFETY: our own stream.
+        check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(self.raw) })
+    }
+
+    fn run(&mut self, work: &mut Work<'_>) -> Result<(), DeviceError> {
+        self.context.make_current()?;
+        work(self)
+    }
+
+    fn time(&mut self, work: &mut Work<'_>) -> Result<Duration, DeviceError> {
+        self.context.make_current()?;
+        // SAFETY: our own event and stream.
+        check("cuEventRecord", unsafe { sys::cuEventRecord(self.start, self.raw) })?;
+        work(self)?;
+        self.context.make_current()?;
+        let mut ms = 0.0;
+        // SAFETY: as above; both events are recorded, and the pointer is to a live number.
+        unsafe {
+            check("cuEventRecord", sys::cuEventRecord(self.end, self.raw))?;
+            check("cuEventSynchronize", sys::cuEventSynchronize(self.end))?;
+            check("cuEventElapsedTime", sys::cuEventElapsedTime_v2(&mut ms, self.start, self.end))?;
+        }
+        Ok(Duration::from_secs_f64(f64::from(ms).max(0.0) / 1e3))
+    }
+
+    fn record(&mut self, work: &mut Work<'_>) -> Result<Option<Box<dyn Graph>>, DeviceError> {
+        self.context.make_current()?;
+        let context = self.context.clone();
+        let _recording = context.record();
+        // Relaxed: libraries may load kernels when first used, which the stricter modes forbid.
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        // SAFETY: our own stream.
+        check("cuStreamBeginCapture", unsafe { sys::cuStreamBeginCapture_v2(self.raw, mode) })?;
+        let done = work(self);
+        // The capture must end whatever came of the work.
+        let current = self.context.make_current();
+        let mut graph = ptr::null_mut();
+        // SAFETY: our own stream, which is capturing; the pointer is to a live handle.
+        let ended = check("cuStreamEndCapture", unsafe { sys::cuStreamEndCapture(self.raw, &mut graph) });
+        let mut recorded = CudaGraph { context: self.context.clone(), exec: ptr::null_mut() };
+        let made = done.and(current).and(ended).and_then(|()| {
+            // SAFETY: the graph that the capture made; the pointer is to a live handle, which `drop` destroys.
+            unsafe {
+                let result = sys::cuGraphInstantiateWithFlags(&mut recorded.exec, graph, 0);
+                check("cuGraphInstantiate", result)?;
+                check("cuGraphUpload", sys::cuGraphUpload(recorded.exec, self.raw))
+            }
+        });
+        if !graph.is_null() {
+            // SAFETY: made by the capture; what was instantiated from it does not need it.
+            unsafe { sys::cuGraphDestroy(graph) };
+        }
+        made.map(|()| Some(Box::new(recorded) as Box<dyn Graph>))
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// Work recorded by [`Stream::record`], ready to launch.
+#[derive(Debug)]
+struct CudaGraph {
+    context: Arc<Context>,
+    exec: CUgraphExec,
+}
+
+// SAFETY: an executable graph may be used from any thread; `&mut self` keeps it to one at a time.
+unsafe impl Send for CudaGraph {}
+
+impl Graph for CudaGraph {
+    unsafe fn launch(&mut self, stream: &mut dyn Stream) -> Result<(), DeviceError> {
+        let s = CudaStream::of(stream)?;
+        if s.context != self.context {
+            return Err(DeviceError::Failed {
+                call: "cuGraphLaunch".into(),
+                reason: "the stream is another GPU's".into(),
+            });
+        }
+        // SAFETY: instantiated in `record` on this device; what it touches is still safe to touch by contract.
+        check("cuGraphLaunch", unsafe { sys::cuGraphLaunch(self.exec, s.raw) })
+    }
+}
+
+impl Drop for CudaGraph {
+    fn drop(&mut self) {
+        if !self.exec.is_null() && self.context.make_current().is_ok() {
+            // SAFETY: instantiated in `record`, destroyed only here; the driver waits for a run under way.
+            unsafe { sys::cuGraphExecDestroy(self.exec) };
+        }
+    }
+}

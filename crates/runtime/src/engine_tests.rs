@@ -1,0 +1,239 @@
+use std::any::Any;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tactician_device::replay::ReplayDevice;
+use tactician_device::{CudaInfo, DeviceError, DeviceKind, Graph, Stream, Work};
+use tactician_plan::Step;
+use tactician_types::DType;
+
+use super::*;
+
+fn hopper() -> CudaInfo {
+    CudaInfo {
+        capability: (9, 0),
+        multiprocessors: 132,
+        shared_bytes: 232_448,
+        l2_bytes: 50 << 20,
+        memory_bytes: 80 << 30,
+        driver: 13000,
+        nvrtc: Some(13000),
+        cudnn: Some(91400),
+        cublaslt: Some(130_002),
+    }
+}
+
+fn gpu(cuda: CudaInfo) -> DeviceInfo {
+    let properties = [("kernels".to_owned(), "1234".to_owned())].into();
+    DeviceInfo { kind: DeviceKind::Cuda(cuda), name: "H100".into(), properties }
+}
+
+/// A plan of one step that fills its output from its input.
+fn plan(info: &DeviceInfo, kernel: &str) -> Plan {
+    let port = |name: &str| Port { name: name.into(), dtype: DType::F32, shape: vec![4] };
+    let step = Step {
+        name: "y".into(),
+        op: "step".into(),
+        problem: String::new(),
+        tactic: "test/1".into(),
+        kernel: kernel.into(),
+        params: vec![],
+        inputs: vec![Place::Input { index: 0 }],
+        outputs: vec![Place::Output { index: 0 }],
+        scratch: None,
+        code: None,
+        predicted_us: 1.0,
+    };
+    let meta = PlanMeta {
+        network: "test".into(),
+        producer: "test".into(),
+        target: target_of(info),
+        options: BTreeMap::new(),
+        inputs: vec![port("x")],
+        outputs: vec![port("y")],
+        constants: vec![],
+        arena_bytes: 0,
+        scratch_bytes: 0,
+        predicted_us: 1.0,
+        steps: vec![step],
+        values: vec![],
+    };
+    Plan::new(meta, vec![]).unwrap()
+}
+
+/// Loads a plan made on an H100 for one kernel on a GPU that differs a little.
+fn loaded(kernel: &str, change: impl Fn(&mut CudaInfo)) -> Result<Engine, EngineError> {
+    let mut other = hopper();
+    change(&mut other);
+    let device = ReplayDevice::new().with_info(gpu(other));
+    Engine::new(plan(&gpu(hopper()), kernel), Arc::new(device))
+}
+
+#[test]
+fn another_architecture_is_refused() {
+    let e = loaded("cuda.launch", |c| c.capability = (8, 0)).err().unwrap().to_string();
+    assert!(e.contains("sm_90a") && e.contains("sm_80") && e.contains("build it again"), "{e}");
+}
+
+#[test]
+fn library_versions_count_where_they_are_used() {
+    let (mut old_cudnn, mut no_lt) = (hopper(), hopper());
+    (old_cudnn.cudnn, no_lt.cublaslt) = (Some(91300), None);
+    for (kernel, field, info) in [("cudnn.graph", "cudnn", old_cudnn), ("cublaslt.matmul", "cublaslt", no_lt)]
+    {
+        let e = loaded(kernel, |c| *c = info.clone()).err().unwrap().to_string();
+        assert!(e.contains(&format!("built for {field} 1")) || e.contains(field), "{e}");
+        assert!(e.contains("install that version"), "{e}");
+        assert_eq!(loaded("cuda.launch", |c| *c = info.clone()).unwrap().warnings(), []);
+    }
+}
+
+#[test]
+fn what_only_building_uses_is_of_no_interest() {
+    assert_eq!(loaded("cudnn.graph", |c| c.nvrtc = None).unwrap().warnings(), []);
+    let engine = loaded("cudnn.graph", |c| c.driver = 13010).unwrap();
+    assert_eq!(engine.warnings().len(), 1);
+    assert_eq!(engine.warnings()[0].field, "driver");
+}
+
+#[test]
+fn a_plan_for_a_gpu_says_when_there_is_none() {
+    let plan = plan(&gpu(hopper()), "cuda.launch");
+    match device_for(&plan.meta) {
+        Ok(d) => assert_eq!(d.info().kind_name(), "cuda"),
+        Err(e) => assert!(e.to_string().contains("built for an NVIDIA GPU"), "{e}"),
+    }
+}
+
+/// A device whose streams record: what was recorded counts its launches.
+struct Recorder {
+    inner: ReplayDevice,
+    counts: Arc<Counts>,
+    refuses: bool,
+}
+
+#[derive(Default)]
+struct Counts {
+    recorded: AtomicU32,
+    launched: AtomicU32,
+}
+
+impl Device for Recorder {
+    fn info(&self) -> &DeviceInfo {
+        self.inner.info()
+    }
+    fn alloc(&self, bytes: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        self.inner.alloc(bytes)
+    }
+    fn constants(&self, bytes: Arc<dyn HostBytes>) -> Result<Box<dyn Memory>, DeviceError> {
+        self.inner.constants(bytes)
+    }
+    fn prepare(&self, step: &StepDesc<'_>) -> Result<Box<dyn Executable>, DeviceError> {
+        self.inner.prepare(step)
+    }
+    fn stream(&self) -> Result<Box<dyn Stream>, DeviceError> {
+        let (inner, counts) = (self.inner.stream()?, self.counts.clone());
+        Ok(Box::new(RecordingStream { inner, counts, refuses: self.refuses }))
+    }
+}
+
+struct RecordingStream {
+    inner: Box<dyn Stream>,
+    counts: Arc<Counts>,
+    refuses: bool,
+}
+
+impl Stream for RecordingStream {
+    unsafe fn write(&mut self, to: Span, from: &[u8]) -> Result<(), DeviceError> {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.inner.write(to, from) }
+    }
+    unsafe fn read(&mut self, from: Span, to: &mut [u8]) -> Result<(), DeviceError> {
+        // SAFETY: as above.
+        unsafe { self.inner.read(from, to) }
+    }
+    unsafe fn fill(&mut self, to: Span, byte: u8) -> Result<(), DeviceError> {
+        // SAFETY: as above.
+        unsafe { self.inner.fill(to, byte) }
+    }
+    fn synchronize(&mut self) -> Result<(), DeviceError> {
+        self.inner.synchronize()
+    }
+    fn run(&mut self, work: &mut Work<'_>) -> Result<(), DeviceError> {
+        work(self)
+    }
+    fn time(&mut self, work: &mut Work<'_>) -> Result<Duration, DeviceError> {
+        work(self).map(|()| Duration::from_micros(1))
+    }
+    fn record(&mut self, _work: &mut Work<'_>) -> Result<Option<Box<dyn Graph>>, DeviceError> {
+        self.counts.recorded.fetch_add(1, Ordering::Relaxed);
+        if self.refuses {
+            return Err(DeviceError::Failed { call: "recording".into(), reason: "not this".into() });
+        }
+        Ok(Some(Box::new(Counted(self.counts.clone()))))
+    }
+    fn as_any(&mut self) -> &mut dyn Any {
+        self.inner.as_any()
+    }
+}
+
+struct Counted(Arc<Counts>);
+
+impl Graph for Counted {
+    unsafe fn launch(&mut self, _stream: &mut dyn Stream) -> Result<(), DeviceError> {
+        self.0.launched.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn recorder(refuses: bool) -> (Engine, Arc<Recorder>) {
+    let info = gpu(hopper());
+    let device = Arc::new(Recorder {
+        inner: ReplayDevice::new().with_info(info.clone()),
+        counts: Arc::default(),
+        refuses,
+    });
+    (Engine::new(plan(&info, "cuda.launch"), device.clone()).unwrap(), device)
+}
+
+/// Steps run one by one, recordings made, and launches of them.
+fn counts(d: &Recorder) -> (u64, u32, u32) {
+    let n = |c: &AtomicU32| c.load(Ordering::Relaxed);
+    (d.inner.calls("cuda.launch"), n(&d.counts.recorded), n(&d.counts.launched))
+}
+
+#[test]
+fn the_second_run_with_new_bindings_records() {
+    let (engine, device) = recorder(false);
+    let mut c = engine.new_context().unwrap();
+    for want in [(1, 0, 0), (1, 1, 1), (1, 1, 2)] {
+        c.enqueue().unwrap();
+        assert_eq!(counts(&device), want);
+    }
+    let own = device.alloc(16).unwrap();
+    // SAFETY: live memory of the device, as long as the port, used for nothing else.
+    unsafe { c.set_binding("x", own.span()).unwrap() };
+    for want in [(2, 1, 2), (2, 2, 3), (2, 2, 4)] {
+        c.enqueue().unwrap();
+        assert_eq!(counts(&device), want);
+    }
+    assert_eq!(c.profile(2).unwrap()[0].len(), 2);
+    assert_eq!(counts(&device), (4, 2, 4));
+    assert!(c.measure(Duration::ZERO, Duration::ZERO).unwrap().len() >= 3);
+    assert_eq!(counts(&device).0, 4);
+}
+
+#[test]
+fn measuring_a_new_context_times_the_recording() {
+    let (engine, device) = recorder(false);
+    let times = engine.new_context().unwrap().measure(Duration::ZERO, Duration::ZERO).unwrap();
+    assert_eq!(counts(&device), (1, 1, 2 * times.len() as u32));
+}
+
+#[test]
+fn what_cannot_be_recorded_runs_step_by_step() {
+    let (engine, device) = recorder(true);
+    let mut c = engine.new_context().unwrap();
+    (0..4).for_each(|_| c.enqueue().unwrap());
+    assert_eq!(counts(&device), (4, 1, 0));
+}

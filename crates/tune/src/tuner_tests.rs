@@ -1,0 +1,33 @@
+use tactician_device::replay::{Failure, ReplayDevice};
+use tactician_ir::{Binary, Expr, Graph, Op, Region, TensorType};
+use tactician_types::DType;
+
+use super::*;
+
+fn problem() -> Problem {
+    let mut g = Graph::new("g");
+    let ty = TensorType::known(DType::F32, &[4, 8]);
+    let inputs = ["a", "b"].map(|n| g.add_input(n, ty.clone()).unwrap());
+    let y = g.add(Op::Pointwise(Expr::binary(Binary::Add)), &inputs, "y").unwrap();
+    g.mark_output("y", y);
+    Region::new("test", &g, &[y.node()]).unwrap().problem(&g)
+}
+
+#[test]
+fn a_tactic_that_breaks_the_device_is_the_only_one_blamed() {
+    let problem = problem();
+    let quick = ReplayDevice::new();
+    let all = tactics(&problem, quick.info());
+    assert!(!all.is_empty());
+    let options = TuneOptions { gate: false, ..TuneOptions::default() };
+    let step = &all[0].emit(&[None, None]).unwrap().steps[0];
+    let broken = ReplayDevice::new().failure(step.kernel, &step.params, Failure::Fault);
+    let mut table = TacticTable::new();
+    let e = tune(&broken, &[problem.clone()], &mut table, &options, &mut |_| {}).unwrap_err();
+    assert!(matches!(&e, TuneError::Fault { tactic, .. } if *tactic == all[0].id), "{e}");
+    assert!(e.to_string().contains("start again with the same table"), "{e}");
+    let context = table.context(&facts(&broken));
+    let rows = table.rows(&context, &problem.to_string()).unwrap();
+    assert_eq!(rows.len(), 1);
+    assert!(matches!(rows[&all[0].id].verdict, Verdict::Failed { .. }));
+}
