@@ -10,6 +10,7 @@
 
 mod compile;
 mod copy;
+pub mod cudnn;
 mod device;
 mod driver;
 mod elf;

@@ -97,7 +97,9 @@ impl Exact {
             return propagate(e, &list, &zero, &result.sizes).map_err(bad);
         }
         let mut anchor = self.anchor.clone();
-        grow(&mut anchor, &result.sizes, growth);
+        // The plain bound is `summation` times the sum of absolute products, which rounded factors err in proportion to.
+        let rounded = self.summation.map_or(0.0, |s| growth.inputs / s);
+        grow(&mut anchor, &result.sizes, growth.factor + rounded, growth.tile);
         let own = if problem.result.dtype.is_float() { unit(problem.result.dtype) } else { 0.0 };
         let moves = moves_only(&problem.anchor);
         if !moves {
@@ -121,19 +123,19 @@ impl Exact {
     }
 }
 
-/// Grows the bounds of outputs of these sizes.
-fn grow(bounds: &mut [f64], sizes: &[usize], growth: Growth) {
-    if growth.factor != 1.0 {
-        bounds.iter_mut().for_each(|b| *b *= growth.factor);
+/// Multiplies the bounds of outputs of these sizes, and gives each tile the largest of its bounds.
+fn grow(bounds: &mut [f64], sizes: &[usize], factor: f64, tile: usize) {
+    if factor != 1.0 {
+        bounds.iter_mut().for_each(|b| *b *= factor);
     }
     let [.., height, width] = *sizes else { return };
-    if growth.tile <= 1 || height * width == 0 {
+    if tile <= 1 || height * width == 0 {
         return;
     }
     for plane in bounds.chunks_mut(height * width) {
-        for y in (0..height).step_by(growth.tile) {
-            for x in (0..width).step_by(growth.tile) {
-                let (rows, columns) = (y..(y + growth.tile).min(height), x..(x + growth.tile).min(width));
+        for y in (0..height).step_by(tile) {
+            for x in (0..width).step_by(tile) {
+                let (rows, columns) = (y..(y + tile).min(height), x..(x + tile).min(width));
                 let mut top = 0.0f64;
                 for r in rows.clone() {
                     for v in &plane[r * width..][columns.clone()] {

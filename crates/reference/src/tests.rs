@@ -436,7 +436,7 @@ fn tiles_share_their_largest_bound() {
     let (x, w) =
         (Tensor::new(&[1, 1, 5, 5], &values).unwrap(), Tensor::new(&[1, 1, 1, 1], &[1.0f32]).unwrap());
     let e = Exact::new(&problem, &[&x, &w]).unwrap();
-    let grown = e.bound(Growth { factor: 2.0, tile: 2 }).unwrap();
+    let grown = e.bound(Growth { factor: 2.0, tile: 2, ..Growth::NONE }).unwrap();
     let u = 2f64.powi(-24);
     // The tile of rows and columns 0 and 1 holds the large value; the last row and column have tiles of their own.
     for (i, g) in grown.iter().enumerate() {
@@ -445,4 +445,27 @@ fn tiles_share_their_largest_bound() {
         let want = 2.0 * 5.0 * u * largest + u * size;
         assert!((g / want - 1.0).abs() < 1e-9, "{i}: {g} for {want}");
     }
+}
+
+#[test]
+fn rounded_inputs_widen_the_bound_by_their_error() {
+    let mut g = Graph::new("g");
+    let x = g.add_input("x", TensorType::known(DType::F32, &[1, 3])).unwrap();
+    let w = g.add_input("w", TensorType::known(DType::F32, &[3, 1])).unwrap();
+    let y = g.add(Op::MatMul(MatMul::default()), &[x, w], "y").unwrap();
+    g.mark_output("y", y);
+    let problem = Region::new("test", &g, &[y.node()]).unwrap().problem(&g);
+    // Values whose last bits are lost in 11 bits of mantissa; the sum nearly cancels, the bound must not.
+    let x = Tensor::new(&[1, 3], &[1.0004f32, -3.0007, 2.0001]).unwrap();
+    let w = Tensor::new(&[3, 1], &[1.0003f32, 1.0001, 1.0002]).unwrap();
+    let e = Exact::new(&problem, &[&x, &w]).unwrap();
+    let rounded = Growth { inputs: 2f64.powi(-9), ..Growth::NONE };
+    let (plain, wide) = (e.bound(Growth::NONE).unwrap()[0], e.bound(rounded).unwrap()[0]);
+    let wide_of = |t: &Tensor| t.values::<f32>().unwrap().iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+    let cut = |v: f64| f64::from(f32::from_bits((v as f32).to_bits() & !0x1fff));
+    let (x, w) = (wide_of(&x), wide_of(&w));
+    let size: f64 = x.iter().zip(&w).map(|(x, w)| (x * w).abs()).sum();
+    assert!(((wide - plain) / (2f64.powi(-9) * size) - 1.0).abs() < 1e-9, "{plain} {wide}");
+    let error = (x.iter().zip(&w).map(|(x, w)| cut(*x) * cut(*w)).sum::<f64>() - e.values()[0]).abs();
+    assert!(error > plain && error <= wide, "{error} of {plain} and {wide}");
 }

@@ -69,7 +69,7 @@ impl Family for Winograd {
                         ready: None,
                     };
                     let tactic = kernel_tactic(id, problem, cpu, kernel, uses, Layout::Blocked(block));
-                    out.extend(tactic.map(|t| Tactic { growth: Growth { factor: GROWTH[i], tile: side }, ..t }));
+                    out.extend(tactic.map(|t| Tactic { growth: Growth { factor: GROWTH[i], tile: side, ..Growth::NONE }, ..t }));
                 }
             }
         }

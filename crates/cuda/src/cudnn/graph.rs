@@ -1,0 +1,146 @@
+//! From a [`GraphSpec`] to cuDNN's operation graph.
+
+use tactician_cudnn_sys::{
+    AttributeName, ConvolutionMode, Cudnn, DataType, DescriptorType, NanPropagation, PointwiseMode,
+};
+use tactician_device::DeviceError;
+use tactician_types::DType;
+
+use super::descriptor::{CBool, Descriptor};
+use super::spec::{Function, GraphSpec, NodeSpec, Role, TENSOR_ALIGNMENT, TensorSpec};
+
+/// A finalized operation graph, with the descriptors that it was made of.
+pub(crate) struct OperationGraph {
+    pub(crate) descriptor: Descriptor,
+    /// cuDNN does not say whether it copies what is linked, so all stays alive.
+    _parts: Vec<Descriptor>,
+}
+
+/// What a tensor is called in a variant pack.
+pub(crate) fn unique_id(tensor: usize) -> i64 {
+    tensor as i64 + 1
+}
+
+impl OperationGraph {
+    /// Builds the graph of a description that was checked.
+    pub(crate) fn new(cudnn: &'static Cudnn, spec: &GraphSpec) -> Result<OperationGraph, DeviceError> {
+        let mut tensors = Vec::with_capacity(spec.tensors.len());
+        for (i, t) in spec.tensors.iter().enumerate() {
+            tensors.push(tensor(cudnn, t, unique_id(i))?);
+        }
+        let (mut operations, mut parts) = (Vec::new(), Vec::new());
+        for node in &spec.nodes {
+            let (operation, inner) = match node {
+                NodeSpec::Convolution { x, w, y, pads, strides, dilations } => {
+                    let xwy = [*x, *w, *y].map(|i| &tensors[i as usize]);
+                    convolution(cudnn, xwy, pads, strides, dilations)?
+                }
+                NodeSpec::Pointwise { function, x, b, y } => {
+                    let b = b.map(|b| &tensors[b as usize]);
+                    pointwise(cudnn, *function, &tensors[*x as usize], b, &tensors[*y as usize])?
+                }
+            };
+            operations.push(operation);
+            parts.push(inner);
+        }
+        let mut descriptor = Descriptor::new(cudnn, DescriptorType::OPERATIONGRAPH)?;
+        descriptor.link(AttributeName::OPERATIONGRAPH_OPS, &operations.iter().collect::<Vec<_>>())?;
+        descriptor.finalize()?;
+        parts.extend(tensors);
+        parts.extend(operations);
+        Ok(OperationGraph { descriptor, _parts: parts })
+    }
+}
+
+fn data_type(dtype: DType) -> DataType {
+    match dtype {
+        DType::F16 => DataType::HALF,
+        DType::BF16 => DataType::BFLOAT16,
+        _ => DataType::FLOAT,
+    }
+}
+
+fn signed<T: Copy + Into<u64>>(values: &[T]) -> Vec<i64> {
+    // Checked descriptions stay far below the limits of `i64`.
+    values.iter().map(|&v| v.into() as i64).collect()
+}
+
+fn tensor(cudnn: &'static Cudnn, spec: &TensorSpec, id: i64) -> Result<Descriptor, DeviceError> {
+    let mut d = Descriptor::new(cudnn, DescriptorType::TENSOR)?;
+    d.set(AttributeName::TENSOR_DATA_TYPE, &[data_type(spec.dtype)])?;
+    d.set(AttributeName::TENSOR_DIMENSIONS, &signed(&spec.sizes))?;
+    d.set(AttributeName::TENSOR_STRIDES, &signed(&spec.strides))?;
+    d.set(AttributeName::TENSOR_UNIQUE_ID, &[id])?;
+    d.set(AttributeName::TENSOR_BYTE_ALIGNMENT, &[TENSOR_ALIGNMENT as i64])?;
+    if spec.role == Role::Virtual {
+        d.set(AttributeName::TENSOR_IS_VIRTUAL, &[CBool(1)])?;
+    }
+    d.finalize()?;
+    Ok(d)
+}
+
+fn convolution(
+    cudnn: &'static Cudnn,
+    [x, w, y]: [&Descriptor; 3],
+    pads: &[(u32, u32)],
+    strides: &[u32],
+    dilations: &[u32],
+) -> Result<(Descriptor, Descriptor), DeviceError> {
+    let before: Vec<u32> = pads.iter().map(|p| p.0).collect();
+    let after: Vec<u32> = pads.iter().map(|p| p.1).collect();
+    let mut c = Descriptor::new(cudnn, DescriptorType::CONVOLUTION)?;
+    c.set(AttributeName::CONVOLUTION_COMP_TYPE, &[DataType::FLOAT])?;
+    c.set(AttributeName::CONVOLUTION_CONV_MODE, &[ConvolutionMode::CROSS_CORRELATION])?;
+    c.set(AttributeName::CONVOLUTION_SPATIAL_DIMS, &[pads.len() as i64])?;
+    c.set(AttributeName::CONVOLUTION_PRE_PADDINGS, &signed(&before))?;
+    c.set(AttributeName::CONVOLUTION_POST_PADDINGS, &signed(&after))?;
+    c.set(AttributeName::CONVOLUTION_FILTER_STRIDES, &signed(strides))?;
+    c.set(AttributeName::CONVOLUTION_DILATIONS, &signed(dilations))?;
+    c.finalize()?;
+    let mut op = Descriptor::new(cudnn, DescriptorType::OPERATION_CONVOLUTION_FORWARD)?;
+    op.link(AttributeName::OPERATION_CONVOLUTION_FORWARD_X, &[x])?;
+    op.link(AttributeName::OPERATION_CONVOLUTION_FORWARD_W, &[w])?;
+    op.link(AttributeName::OPERATION_CONVOLUTION_FORWARD_Y, &[y])?;
+    op.link(AttributeName::OPERATION_CONVOLUTION_FORWARD_CONV_DESC, &[&c])?;
+    op.set(AttributeName::OPERATION_CONVOLUTION_FORWARD_ALPHA, &[1.0f32])?;
+    op.set(AttributeName::OPERATION_CONVOLUTION_FORWARD_BETA, &[0.0f32])?;
+    op.finalize()?;
+    Ok((op, c))
+}
+
+fn pointwise(
+    cudnn: &'static Cudnn,
+    function: Function,
+    x: &Descriptor,
+    b: Option<&Descriptor>,
+    y: &Descriptor,
+) -> Result<(Descriptor, Descriptor), DeviceError> {
+    let mode = match function {
+        Function::Add => PointwiseMode::ADD,
+        Function::Mul => PointwiseMode::MUL,
+        Function::Relu { .. } => PointwiseMode::RELU_FWD,
+        Function::Sigmoid => PointwiseMode::SIGMOID_FWD,
+        Function::Tanh => PointwiseMode::TANH_FWD,
+        Function::Swish => PointwiseMode::SWISH_FWD,
+    };
+    let mut p = Descriptor::new(cudnn, DescriptorType::POINTWISE)?;
+    p.set(AttributeName::POINTWISE_MODE, &[mode])?;
+    p.set(AttributeName::POINTWISE_MATH_PREC, &[DataType::FLOAT])?;
+    if let Function::Relu { upper } = function {
+        // A clip that drops NaN would differ from the reference.
+        p.set(AttributeName::POINTWISE_NAN_PROPAGATION, &[NanPropagation::PROPAGATE_NAN])?;
+        if let Some(upper) = upper {
+            p.set(AttributeName::POINTWISE_RELU_UPPER_CLIP, &[upper])?;
+        }
+    }
+    p.finalize()?;
+    let mut op = Descriptor::new(cudnn, DescriptorType::OPERATION_POINTWISE)?;
+    op.link(AttributeName::OPERATION_POINTWISE_PW_DESCRIPTOR, &[&p])?;
+    op.link(AttributeName::OPERATION_POINTWISE_XDESC, &[x])?;
+    if let Some(b) = b {
+        op.link(AttributeName::OPERATION_POINTWISE_BDESC, &[b])?;
+    }
+    op.link(AttributeName::OPERATION_POINTWISE_YDESC, &[y])?;
+    op.finalize()?;
+    Ok((op, p))
+}

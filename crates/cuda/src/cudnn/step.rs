@@ -1,0 +1,246 @@
+//! `cudnn.graph`: a step that cuDNN runs.
+
+use std::ptr;
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use tactician_cudnn_sys::Cudnn;
+use tactician_device::{DeviceError, Executable, Span, StepDesc, Stream};
+
+use super::NAME;
+use super::descriptor::{Descriptor, Handle, RawPointer, library};
+use super::engines::Candidate;
+use super::graph::unique_id;
+use super::plan::{Plan, variant_pack};
+use super::spec::{GraphSpec, Role, TENSOR_ALIGNMENT};
+use super::target::Target;
+
+/// Parameters of a step that cuDNN runs. Its arguments are the graph's inputs and outputs by number, then scratch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CudnnStep {
+    /// What it computes.
+    pub graph: GraphSpec,
+    /// cuDNN's number of the engine.
+    pub engine: i64,
+    /// The engine's settings, as type and value.
+    pub knobs: Vec<(i32, i64)>,
+    /// Scratch in bytes.
+    pub workspace: u64,
+    /// The plan in cuDNN's own form, for engines that take long to compile. Only a shortcut: where it does not fit, the
+    /// plan is made from the rest.
+    pub plan: Option<String>,
+}
+
+/// Where a stream keeps its cuDNN handle, made at the first use.
+pub type HandleOf = fn(&mut dyn Stream) -> Result<&mut Handle, DeviceError>;
+
+/// Highest engine number and most knobs that are believed.
+const MOST_ENGINES: i64 = 1 << 16;
+const MOST_KNOBS: usize = 64;
+
+/// Longest plan text that is believed, in bytes.
+const LONGEST_PLAN: usize = 16 << 20;
+
+/// Variant packs that a step keeps: one for each set of addresses that it was lately run with.
+const PACKS: usize = 32;
+
+impl CudnnStep {
+    /// The step of a graph and one of its candidates.
+    pub fn new(graph: GraphSpec, candidate: &Candidate) -> CudnnStep {
+        CudnnStep {
+            graph,
+            engine: candidate.engine,
+            knobs: candidate.knobs.clone(),
+            workspace: candidate.workspace,
+            plan: None,
+        }
+    }
+
+    /// Decodes and checks parameters that may come from a hostile file, against the lengths of the step's arguments.
+    ///
+    /// # Errors
+    /// `BadStep` when they do not decode, contradict themselves, or ask for more than the arguments hold.
+    pub fn decode(step: &StepDesc<'_>) -> Result<CudnnStep, DeviceError> {
+        let (this, rest): (CudnnStep, &[u8]) = postcard::take_from_bytes(step.params)
+            .map_err(|e| bad(format!("its parameters do not decode ({e})")))?;
+        if !rest.is_empty() {
+            return Err(bad(format!("its parameters are followed by {} stray bytes", rest.len())));
+        }
+        let needed = this.graph.check().map_err(bad)?;
+        for (what, needed, given) in
+            [("input", &needed.inputs, step.inputs), ("output", &needed.outputs, step.outputs)]
+        {
+            if needed.len() != given.len() {
+                return Err(bad(format!("takes {} {what}s, the plan passes {}", needed.len(), given.len())));
+            }
+            for (i, (n, g)) in needed.iter().zip(given).enumerate() {
+                if g < n {
+                    return Err(bad(format!("{what} {i} must hold {n} bytes, the plan passes {g}")));
+                }
+            }
+        }
+        if step.scratch < this.workspace {
+            return Err(bad(format!(
+                "needs {} bytes of scratch, the plan has {}",
+                this.workspace, step.scratch
+            )));
+        }
+        if !(0..MOST_ENGINES).contains(&this.engine) || this.knobs.len() > MOST_KNOBS {
+            return Err(bad(format!(
+                "engine {} with {} knobs is out of bounds",
+                this.engine,
+                this.knobs.len()
+            )));
+        }
+        if this.knobs.iter().any(|&(kind, _)| kind < 0) {
+            return Err(bad("it sets a knob of negative type".to_owned()));
+        }
+        if let Some(plan) = &this.plan
+            && (plan.len() > LONGEST_PLAN || plan.contains('\0'))
+        {
+            return Err(bad("its plan text is too long or has a zero inside".to_owned()));
+        }
+        Ok(this)
+    }
+
+    /// Keeps the plan in cuDNN's own form, compiled for a device: loading it takes much less time than compiling.
+    ///
+    /// # Errors
+    /// When cuDNN is missing or cannot make the plan.
+    pub fn keep_plan(&mut self, info: &tactician_device::CudaInfo) -> Result<(), DeviceError> {
+        let cudnn = library()?;
+        let plan = Plan::build(cudnn, &Target::of(cudnn, info), &self.graph, self.engine, &self.knobs)?;
+        self.plan = Some(plan.text()?);
+        Ok(())
+    }
+
+    /// The plan, from its text where that fits.
+    pub(crate) fn plan(&self, cudnn: &'static Cudnn, target: &Target) -> Result<Plan, DeviceError> {
+        if let Some(text) = &self.plan
+            && self.is_plan_of_this(text)
+            && let Ok(plan) = Plan::read(cudnn, target, text)
+        {
+            return Ok(plan);
+        }
+        Plan::build(cudnn, target, &self.graph, self.engine, &self.knobs)
+    }
+
+    /// Whether a plan text names this engine, and as many tensors in memory as the graph has.
+    fn is_plan_of_this(&self, text: &str) -> bool {
+        serde_json::from_str::<serde_json::Value>(text)
+            .is_ok_and(|v| v["engine"]["engineId"].as_i64() == Some(self.engine))
+    }
+}
+
+fn bad(problem: String) -> DeviceError {
+    DeviceError::BadStep { kernel: NAME.to_owned(), problem }
+}
+
+/// Checks a step and makes its plan for the GPU that CUDA calls `ordinal`, whose context is current.
+///
+/// # Errors
+/// `BadStep` when the parameters do not fit; `Failed` when cuDNN is missing or cannot make the plan.
+pub fn prepare(
+    step: &StepDesc<'_>,
+    ordinal: i32,
+    handle: HandleOf,
+) -> Result<Box<dyn Executable>, DeviceError> {
+    let decoded = CudnnStep::decode(step)?;
+    let cudnn = library()?;
+    let plan = decoded.plan(cudnn, &Target::Ordinal(ordinal))?;
+    let workspace = plan.workspace()?;
+    if workspace > step.scratch {
+        return Err(bad(format!(
+            "this version of cuDNN needs {workspace} bytes of scratch for it, the plan has {}",
+            step.scratch
+        )));
+    }
+    let (mut ids, mut places) = (Vec::new(), Vec::new());
+    for (i, t) in decoded.graph.tensors.iter().enumerate() {
+        let place = match t.role {
+            Role::Input(n) => usize::from(n),
+            Role::Output(n) => step.inputs.len() + usize::from(n),
+            Role::Virtual => continue,
+        };
+        ids.push(unique_id(i));
+        places.push(place);
+    }
+    let arguments = step.inputs.len() + step.outputs.len() + 1;
+    Ok(Box::new(Ready {
+        cudnn,
+        ids,
+        places,
+        arguments,
+        handle,
+        state: Mutex::new(State { plan, packs: vec![], next: 0 }),
+    }))
+}
+
+/// A step with its plan.
+struct Ready {
+    cudnn: &'static Cudnn,
+    /// Of the tensors in memory.
+    ids: Vec<i64>,
+    /// For each of them, its argument.
+    places: Vec<usize>,
+    arguments: usize,
+    handle: HandleOf,
+    /// cuDNN's plans may not be executed by two threads at once, so contexts take turns. A recorded graph replays
+    /// without coming here.
+    state: Mutex<State>,
+}
+
+struct State {
+    plan: Plan,
+    packs: Vec<Pack>,
+    next: usize,
+}
+
+/// A variant pack and the addresses that it was made of.
+struct Pack {
+    addresses: Vec<u64>,
+    descriptor: Descriptor,
+}
+
+impl State {
+    /// The pack of these arguments: kept from an earlier run, or new in place of the oldest.
+    fn pack(&mut self, step: &Ready, args: &[Span]) -> Result<usize, DeviceError> {
+        let same = |p: &Pack| p.addresses.iter().zip(args).all(|(a, s)| *a == s.address);
+        if let Some(i) = self.packs.iter().position(same) {
+            return Ok(i);
+        }
+        let pointer = |s: &Span| RawPointer(ptr::without_provenance_mut(s.address as usize));
+        let addresses: Vec<RawPointer> = step.places.iter().map(|&p| pointer(&args[p])).collect();
+        let workspace = pointer(&args[step.arguments - 1]);
+        let descriptor = variant_pack(step.cudnn, &step.ids, &addresses, workspace)?;
+        let pack = Pack { addresses: args.iter().map(|s| s.address).collect(), descriptor };
+        if self.packs.len() < PACKS {
+            self.packs.push(pack);
+            return Ok(self.packs.len() - 1);
+        }
+        let at = self.next;
+        self.packs[at] = pack;
+        self.next = (at + 1) % PACKS;
+        Ok(at)
+    }
+}
+
+impl Executable for Ready {
+    unsafe fn enqueue(&self, args: &[Span], stream: &mut dyn Stream) -> Result<(), DeviceError> {
+        if args.len() != self.arguments {
+            return Err(bad(format!("takes {} arguments, was given {}", self.arguments, args.len())));
+        }
+        if let Some(i) = self.places.iter().find(|&&p| !args[p].address.is_multiple_of(TENSOR_ALIGNMENT)) {
+            return Err(bad(format!(
+                "argument {i} lies at {:#x}, which is no multiple of {TENSOR_ALIGNMENT}",
+                args[*i].address
+            )));
+        }
+        let handle = (self.handle)(stream)?;
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let at = state.pack(self, args)?;
+        // SAFETY: the caller passes live memory of the stream's device, as long as in the step's description, which
+        // holds what the graph and the plan's workspace need; the alignment was checked above.
+        unsafe { handle.execute(&state.plan.descriptor, &state.packs[at].descriptor) }
+    }
+}

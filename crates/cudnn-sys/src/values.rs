@@ -1,0 +1,214 @@
+//! The values of C enums that are used, by their C names.
+
+use std::ffi::c_int;
+
+macro_rules! values {
+    ($($(#[$doc:meta])* $kind:ident { $($name:ident = $value:literal,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+            #[repr(transparent)]
+            pub struct $kind(pub c_int);
+
+            #[allow(missing_docs, reason = "each constant is the C enumerator of that name")]
+            impl $kind {
+                $(pub const $name: $kind = $kind($value);)*
+
+                /// The named values.
+                pub const NAMED: &[(&str, $kind)] = &[$((stringify!($name), $kind($value))),*];
+            }
+        )*
+    };
+}
+
+values! {
+    /// `cudnnStatus_t`.
+    Status {
+        SUCCESS = 0,
+    }
+
+    /// `cudnnBackendDescriptorType_t`, each `CUDNN_BACKEND_…_DESCRIPTOR`.
+    DescriptorType {
+        POINTWISE = 0,
+        CONVOLUTION = 1,
+        ENGINE = 2,
+        ENGINECFG = 3,
+        ENGINEHEUR = 4,
+        EXECUTION_PLAN = 5,
+        KNOB_CHOICE = 7,
+        OPERATION_CONVOLUTION_FORWARD = 10,
+        OPERATION_POINTWISE = 13,
+        OPERATIONGRAPH = 15,
+        VARIANT_PACK = 16,
+        TENSOR = 17,
+        DEVICEPROP = 38,
+    }
+
+    /// `cudnnBackendAttributeName_t`, each `CUDNN_ATTR_…`.
+    AttributeName {
+        POINTWISE_MODE = 0,
+        POINTWISE_MATH_PREC = 1,
+        POINTWISE_NAN_PROPAGATION = 2,
+        POINTWISE_RELU_LOWER_CLIP = 3,
+        POINTWISE_RELU_UPPER_CLIP = 4,
+        POINTWISE_RELU_LOWER_CLIP_SLOPE = 5,
+        POINTWISE_SWISH_BETA = 8,
+        CONVOLUTION_COMP_TYPE = 100,
+        CONVOLUTION_CONV_MODE = 101,
+        CONVOLUTION_DILATIONS = 102,
+        CONVOLUTION_FILTER_STRIDES = 103,
+        CONVOLUTION_POST_PADDINGS = 104,
+        CONVOLUTION_PRE_PADDINGS = 105,
+        CONVOLUTION_SPATIAL_DIMS = 106,
+        ENGINEHEUR_MODE = 200,
+        ENGINEHEUR_OPERATION_GRAPH = 201,
+        ENGINEHEUR_RESULTS = 202,
+        ENGINEHEUR_DEVICEPROP = 204,
+        ENGINECFG_ENGINE = 300,
+        ENGINECFG_KNOB_CHOICES = 302,
+        ENGINECFG_WORKSPACE_SIZE = 303,
+        EXECUTION_PLAN_HANDLE = 400,
+        EXECUTION_PLAN_ENGINE_CONFIG = 401,
+        EXECUTION_PLAN_WORKSPACE_SIZE = 402,
+        EXECUTION_PLAN_JSON_REPRESENTATION = 405,
+        EXECUTION_PLAN_DEVICEPROP = 407,
+        KNOB_CHOICE_KNOB_TYPE = 600,
+        KNOB_CHOICE_KNOB_VALUE = 601,
+        OPERATION_CONVOLUTION_FORWARD_ALPHA = 700,
+        OPERATION_CONVOLUTION_FORWARD_BETA = 701,
+        OPERATION_CONVOLUTION_FORWARD_CONV_DESC = 702,
+        OPERATION_CONVOLUTION_FORWARD_W = 703,
+        OPERATION_CONVOLUTION_FORWARD_X = 704,
+        OPERATION_CONVOLUTION_FORWARD_Y = 705,
+        OPERATION_POINTWISE_PW_DESCRIPTOR = 750,
+        OPERATION_POINTWISE_XDESC = 751,
+        OPERATION_POINTWISE_BDESC = 752,
+        OPERATION_POINTWISE_YDESC = 753,
+        OPERATIONGRAPH_HANDLE = 800,
+        OPERATIONGRAPH_OPS = 801,
+        TENSOR_BYTE_ALIGNMENT = 900,
+        TENSOR_DATA_TYPE = 901,
+        TENSOR_DIMENSIONS = 902,
+        TENSOR_STRIDES = 903,
+        TENSOR_UNIQUE_ID = 906,
+        TENSOR_IS_VIRTUAL = 907,
+        VARIANT_PACK_UNIQUE_IDS = 1000,
+        VARIANT_PACK_DATA_POINTERS = 1001,
+        VARIANT_PACK_WORKSPACE = 1003,
+        ENGINE_OPERATION_GRAPH = 1300,
+        ENGINE_GLOBAL_INDEX = 1301,
+        ENGINE_NUMERICAL_NOTE = 1303,
+        ENGINE_BEHAVIOR_NOTE = 1305,
+        ENGINE_DEVICEPROP = 1307,
+        DEVICEPROP_DEVICE_ID = 2700,
+        DEVICEPROP_HANDLE = 2701,
+        DEVICEPROP_JSON_REPRESENTATION = 2702,
+    }
+
+    /// `cudnnBackendAttributeType_t`, each `CUDNN_TYPE_…`.
+    AttributeType {
+        HANDLE = 0,
+        DATA_TYPE = 1,
+        BOOLEAN = 2,
+        INT64 = 3,
+        FLOAT = 4,
+        DOUBLE = 5,
+        VOID_PTR = 6,
+        CONVOLUTION_MODE = 7,
+        HEUR_MODE = 8,
+        KNOB_TYPE = 9,
+        NAN_PROPAGATION = 10,
+        NUMERICAL_NOTE = 11,
+        POINTWISE_MODE = 14,
+        BACKEND_DESCRIPTOR = 15,
+        BEHAVIOR_NOTE = 19,
+        INT32 = 23,
+        CHAR = 24,
+    }
+
+    /// `cudnnDataType_t`, each `CUDNN_DATA_…`.
+    DataType {
+        FLOAT = 0,
+        HALF = 2,
+        BFLOAT16 = 9,
+    }
+
+    /// `cudnnConvolutionMode_t`, each `CUDNN_…`.
+    ConvolutionMode {
+        CROSS_CORRELATION = 1,
+    }
+
+    /// `cudnnNanPropagation_t`, each `CUDNN_…`.
+    NanPropagation {
+        PROPAGATE_NAN = 1,
+    }
+
+    /// `cudnnPointwiseMode_t`, each `CUDNN_POINTWISE_…`.
+    PointwiseMode {
+        ADD = 0,
+        MUL = 1,
+        RELU_FWD = 100,
+        TANH_FWD = 101,
+        SIGMOID_FWD = 102,
+        GELU_FWD = 104,
+        SWISH_FWD = 106,
+        GELU_APPROX_TANH_FWD = 107,
+    }
+
+    /// `cudnnBackendHeurMode_t`, each `CUDNN_HEUR_MODE_…`.
+    HeuristicMode {
+        FALLBACK = 2,
+        A = 3,
+    }
+
+    /// `cudnnBackendNumericalNote_t`, each `CUDNN_NUMERICAL_NOTE_…`.
+    NumericalNote {
+        TENSOR_CORE = 0,
+        DOWN_CONVERT_INPUTS = 1,
+        REDUCED_PRECISION_REDUCTION = 2,
+        FFT = 3,
+        NONDETERMINISTIC = 4,
+        WINOGRAD = 5,
+        WINOGRAD_TILE_4X4 = 6,
+        WINOGRAD_TILE_6X6 = 7,
+        WINOGRAD_TILE_13X13 = 8,
+        STRICT_NAN_PROP = 9,
+    }
+
+    /// `cudnnBackendBehaviorNote_t`, each `CUDNN_BEHAVIOR_NOTE_…`.
+    BehaviorNote {
+        RUNTIME_COMPILATION = 0,
+        REQUIRES_FILTER_INT8X32_REORDER = 1,
+        REQUIRES_BIAS_INT8X32_REORDER = 2,
+        SUPPORTS_CUDA_GRAPH_NATIVE_API = 3,
+        CUBLASLT_DEPENDENCY = 4,
+    }
+
+    /// `cudnnBackendKnobType_t`: values beyond these exist.
+    KnobType {
+        SPLIT_K = 0,
+        TILE_SIZE = 2,
+        KERNEL_CFG = 24,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_distinct_and_sorted_by_kind() {
+        fn distinct<T: Ord + Copy>(list: &[(&str, T)]) {
+            assert!(
+                list.windows(2).all(|w| w[0].1 < w[1].1),
+                "values must rise, so that none is there twice"
+            );
+        }
+        distinct(DescriptorType::NAMED);
+        distinct(AttributeName::NAMED);
+        distinct(AttributeType::NAMED);
+        distinct(PointwiseMode::NAMED);
+        distinct(NumericalNote::NAMED);
+        distinct(BehaviorNote::NAMED);
+    }
+}
