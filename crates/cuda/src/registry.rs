@@ -3,6 +3,7 @@
 use tactician_device::{DeviceError, Executable, StepDesc};
 
 use crate::copy::Copy;
+use crate::cudnn;
 use crate::device::CudaDevice;
 use crate::launch::Launches;
 use crate::launch_step::LaunchStep;
@@ -17,6 +18,7 @@ const STEPS: &[(&str, Prepare)] = &[
         let made = LaunchStep::prepare(step, device.context(), device.modules(), device.limits());
         Ok(Box::new(made.map_err(bad(step))?))
     }),
+    (cudnn::NAME, |device, step| cudnn::prepare(step, device.context())),
 ];
 
 /// An error from a clause about what does not fit.

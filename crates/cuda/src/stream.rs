@@ -13,6 +13,7 @@ use std::time::Duration;
 use cudarc::driver::sys::{self, CUevent, CUgraphExec, CUstream};
 use tactician_device::{DeviceError, Graph, Span, Stream, Work};
 
+use crate::cudnn;
 use crate::driver::{Context, check};
 
 /// A stream of a GPU. Timings do not nest.
@@ -22,6 +23,8 @@ pub struct CudaStream {
     raw: CUstream,
     start: CUevent,
     end: CUevent,
+    /// Made when a step first needs it.
+    cudnn: Option<cudnn::Handle>,
 }
 
 // SAFETY: stream and events may be used from any thread; `&mut self` keeps it to one at a time.
@@ -30,8 +33,13 @@ unsafe impl Send for CudaStream {}
 impl CudaStream {
     pub(crate) fn new(context: Arc<Context>) -> Result<CudaStream, DeviceError> {
         context.make_current()?;
-        let mut s =
-            CudaStream { context, raw: ptr::null_mut(), start: ptr::null_mut(), end: ptr::null_mut() };
+        let mut s = CudaStream {
+            context,
+            raw: ptr::null_mut(),
+            start: ptr::null_mut(),
+            end: ptr::null_mut(),
+            cudnn: None,
+        };
         // It does not wait for the default stream, which nothing here uses.
         let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
         // SAFETY: the context is current; the pointers are to live handles, which `drop` destroys.
@@ -62,6 +70,16 @@ impl CudaStream {
         self.raw
     }
 
+    /// The handle through which cuDNN enqueues on this stream, whose context is current.
+    pub(crate) fn cudnn(&mut self) -> Result<&mut cudnn::Handle, DeviceError> {
+        let handle = match self.cudnn.take() {
+            Some(h) => h,
+            // SAFETY: our own stream, which gives the handle back before it ends.
+            None => unsafe { cudnn::Handle::take(self.context.ordinal(), self.raw.cast())? },
+        };
+        Ok(self.cudnn.insert(handle))
+    }
+
     /// The context it belongs to.
     pub fn context(&self) -> &Arc<Context> {
         &self.context
@@ -74,10 +92,16 @@ impl Drop for CudaStream {
         if self.context.make_current().is_err() {
             return;
         }
+        if !self.raw.is_null() {
+            // SAFETY: our own stream.
+            unsafe { sys::cuStreamSynchronize(self.raw) };
+        }
+        if let Some(handle) = self.cudnn.take() {
+            handle.give_back();
+        }
         // SAFETY: created in `new`, destroyed only here; a handle that was not created is null.
         unsafe {
             if !self.raw.is_null() {
-                sys::cuStreamSynchronize(self.raw);
                 sys::cuStreamDestroy_v2(self.raw);
             }
             for event in [self.start, self.end] {

@@ -1,10 +1,10 @@
-//! cuDNN's descriptors and handles, owned.
+//! cuDNN's descriptors, owned.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
 use tactician_cudnn_sys::{
-    AttributeName, AttributeType, Cudnn, DataType, DescriptorType, RawDescriptor, RawStream, Status,
+    AttributeName, AttributeType, Cudnn, DataType, DescriptorType, RawDescriptor, Status,
 };
 use tactician_device::DeviceError;
 
@@ -17,7 +17,7 @@ pub(crate) fn library() -> Result<&'static Cudnn, DeviceError> {
 }
 
 /// An error unless `status` is success. `call` says what was tried.
-fn check(cudnn: &Cudnn, status: Status, call: impl FnOnce() -> String) -> Result<(), DeviceError> {
+pub(super) fn check(cudnn: &Cudnn, status: Status, call: impl FnOnce() -> String) -> Result<(), DeviceError> {
     if status == Status::SUCCESS {
         return Ok(());
     }
@@ -134,6 +134,11 @@ impl Descriptor {
         })
     }
 
+    /// cuDNN's pointer, live as long as this.
+    pub(super) fn raw(&self) -> RawDescriptor {
+        self.raw
+    }
+
     pub(crate) fn finalize(&mut self) -> Result<(), DeviceError> {
         // SAFETY: the descriptor is live.
         let status = unsafe { (self.cudnn.backend_finalize)(self.raw) };
@@ -211,53 +216,6 @@ impl Drop for Descriptor {
     fn drop(&mut self) {
         // SAFETY: created by `new` and destroyed once. A failure to destroy cannot be helped.
         let _ = unsafe { (self.cudnn.backend_destroy_descriptor)(self.raw) };
-    }
-}
-
-/// A cuDNN handle that enqueues on one stream. It belongs to that stream, and is used by one thread at a time.
-pub struct Handle {
-    cudnn: &'static Cudnn,
-    raw: tactician_cudnn_sys::Handle,
-}
-
-// SAFETY: handles are bound to a device, not to a thread; one is only ever used by the thread that has it.
-unsafe impl Send for Handle {}
-
-impl Handle {
-    /// A handle of the current CUDA context that enqueues on `stream`.
-    ///
-    /// # Errors
-    /// When cuDNN is missing or there is no device.
-    ///
-    /// # Safety
-    /// `stream` is a stream of the context that is current, and outlives the handle.
-    pub unsafe fn new(stream: RawStream) -> Result<Handle, DeviceError> {
-        let cudnn = library()?;
-        let mut raw = ptr::null_mut();
-        // SAFETY: writes the new handle to `raw`.
-        check(cudnn, unsafe { (cudnn.create)(&mut raw) }, || "creating a handle".to_owned())?;
-        let handle = Handle { cudnn, raw };
-        // SAFETY: the handle is live; the caller answers for the stream.
-        let status = unsafe { (cudnn.set_stream)(handle.raw, stream) };
-        check(cudnn, status, || "setting the stream".to_owned())?;
-        Ok(handle)
-    }
-
-    /// Enqueues a plan.
-    ///
-    /// # Safety
-    /// `pack` holds what the plan asks for: addresses of live memory of this device, large and aligned enough.
-    pub(crate) unsafe fn execute(&mut self, plan: &Descriptor, pack: &Descriptor) -> Result<(), DeviceError> {
-        // SAFETY: all three are live; the caller answers for the addresses.
-        let status = unsafe { (self.cudnn.backend_execute)(self.raw, plan.raw, pack.raw) };
-        check(self.cudnn, status, || "executing a plan".to_owned())
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // SAFETY: created by `new` and destroyed once. A failure to destroy cannot be helped.
-        let _ = unsafe { (self.cudnn.destroy)(self.raw) };
     }
 }
 

@@ -12,6 +12,7 @@
 mod descriptor;
 mod engines;
 mod graph;
+mod handle;
 mod plan;
 mod spec;
 mod step;
@@ -20,10 +21,12 @@ mod target;
 #[cfg(test)]
 mod cudnn_tests;
 
-pub use descriptor::Handle;
+pub(crate) use handle::Handle;
+pub(crate) use step::prepare;
+
 pub use engines::{Candidate, candidates};
 pub use spec::{ArgBytes, Function, GraphSpec, NodeSpec, Role, TENSOR_ALIGNMENT, TensorSpec};
-pub use step::{CudnnStep, HandleOf, prepare};
+pub use step::CudnnStep;
 
 /// The kernel name of steps that cuDNN runs.
 pub const NAME: &str = "cudnn.graph";

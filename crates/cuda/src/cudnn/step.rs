@@ -8,12 +8,15 @@ use tactician_cudnn_sys::Cudnn;
 use tactician_device::{DeviceError, Executable, Span, StepDesc, Stream};
 
 use super::NAME;
-use super::descriptor::{Descriptor, Handle, RawPointer, library};
+use super::descriptor::{Descriptor, RawPointer, library};
 use super::engines::Candidate;
 use super::graph::unique_id;
+use super::handle::Handle;
 use super::plan::{Plan, variant_pack};
 use super::spec::{GraphSpec, Role, TENSOR_ALIGNMENT};
 use super::target::Target;
+use crate::driver::Context;
+use crate::stream::CudaStream;
 
 /// Parameters of a step that cuDNN runs. Its arguments are the graph's inputs and outputs by number, then scratch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,9 +33,6 @@ pub struct CudnnStep {
     /// plan is made from the rest.
     pub plan: Option<String>,
 }
-
-/// Where a stream keeps its cuDNN handle, made at the first use.
-pub type HandleOf = fn(&mut dyn Stream) -> Result<&mut Handle, DeviceError>;
 
 /// Highest engine number and most knobs that are believed.
 const MOST_ENGINES: i64 = 1 << 16;
@@ -136,17 +136,16 @@ fn bad(problem: String) -> DeviceError {
     DeviceError::BadStep { kernel: NAME.to_owned(), problem }
 }
 
-/// Checks a step and makes its plan for the GPU that CUDA calls `ordinal`, whose context is current.
+/// Checks a step and makes its plan for the GPU of a context.
 ///
 /// # Errors
 /// `BadStep` when the parameters do not fit; `Failed` when cuDNN is missing or cannot make the plan.
-pub fn prepare(
-    step: &StepDesc<'_>,
-    ordinal: i32,
-    handle: HandleOf,
-) -> Result<Box<dyn Executable>, DeviceError> {
+pub(crate) fn prepare(step: &StepDesc<'_>, context: &Context) -> Result<Box<dyn Executable>, DeviceError> {
     let decoded = CudnnStep::decode(step)?;
     let cudnn = library()?;
+    context.make_current()?;
+    Handle::stock(context.ordinal())?;
+    let ordinal = i32::try_from(context.ordinal()).map_err(|e| bad(e.to_string()))?;
     let plan = decoded.plan(cudnn, &Target::Ordinal(ordinal))?;
     let workspace = plan.workspace()?;
     if workspace > step.scratch {
@@ -171,7 +170,6 @@ pub fn prepare(
         ids,
         places,
         arguments,
-        handle,
         state: Mutex::new(State { plan, packs: vec![], next: 0 }),
     }))
 }
@@ -184,7 +182,6 @@ struct Ready {
     /// For each of them, its argument.
     places: Vec<usize>,
     arguments: usize,
-    handle: HandleOf,
     /// cuDNN's plans may not be executed by two threads at once, so contexts take turns. A recorded graph replays
     /// without coming here.
     state: Mutex<State>,
@@ -236,7 +233,7 @@ impl Executable for Ready {
                 args[*i].address
             )));
         }
-        let handle = (self.handle)(stream)?;
+        let handle = CudaStream::of(stream)?.cudnn()?;
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         let at = state.pack(self, args)?;
         // SAFETY: the caller passes live memory of the stream's device, as long as in the step's description, which
