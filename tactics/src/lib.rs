@@ -51,15 +51,7 @@ pub struct Tactic {
     pub emit: Emit,
 }
 
-/// Ends the names of tactics for `f32` that cut their inputs to TF32. Only builders that allow it may take them.
-pub const TF32_SUFFIX: &str = ".tf32";
-
 impl Tactic {
-    /// Whether it rounds `f32` inputs to a shorter type before it multiplies, as those with [`TF32_SUFFIX`] do.
-    pub fn rounds_inputs(&self) -> bool {
-        self.growth.inputs > 0.0
-    }
-
     /// Packs constants and makes the plan's steps. `constants[i]` is operand `i` if it is constant.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use tactician_types::{DType, Growth, Layout};
 
 use crate::cuda::{DeviceStep, Use, step_tactic};
 use crate::cudnn::{Chain, TF32};
-use crate::{Emission, Family, TF32_SUFFIX, Tactic};
+use crate::{Emission, Family, Tactic};
 
 pub(crate) static FAMILY: Cudnn = Cudnn;
 
@@ -92,15 +92,12 @@ fn tactic(
     chain: &Chain,
     candidate: &Candidate,
 ) -> Option<Tactic> {
-    let full = problem.output.dtype == DType::F32;
-    if !candidate.is_deterministic()
-        || candidate.sums_loosely()
-        || (candidate.shortens_inputs() && !full)
-    {
+    // Shortened inputs could be of a type with a smaller range.
+    if !candidate.is_deterministic() || candidate.sums_loosely() || candidate.shortens_inputs() {
         return None;
     }
-    let tf32 = full && (candidate.uses_tensor_cores() || candidate.shortens_inputs());
-    let (suffix, growth) = if tf32 { (TF32_SUFFIX, TF32) } else { ("", Growth::NONE) };
+    let tf32 = problem.output.dtype == DType::F32 && candidate.uses_tensor_cores();
+    let (suffix, growth) = if tf32 { (".tf32", TF32) } else { ("", Growth::NONE) };
     let mut uses = vec![Use::As(Layout::ChannelsLast), Use::As(Layout::ChannelsLast)];
     uses.extend(chain.uses(problem)?);
     let cudnn_step = CudnnStep::new(graph.clone(), candidate);

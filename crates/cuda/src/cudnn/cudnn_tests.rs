@@ -97,7 +97,7 @@ fn lists_engines_for_a_described_gpu() {
         ("residual, bias", DType::F16, after(true, true, None), 40),
         ("residual, bias, relu", DType::F16, after(true, true, RELU), 40),
         ("residual, bias, relu", DType::BF16, after(true, true, RELU), 38),
-        ("residual, bias, relu", DType::F32, after(true, true, RELU), 33),
+        ("residual, bias, relu", DType::F32, after(true, true, RELU), 63),
     ] {
         let spec = convolution(dtype, layer, after);
         let list = engines::list(cudnn, &spec, &described()).unwrap();
@@ -108,7 +108,8 @@ fn lists_engines_for_a_described_gpu() {
         }
         assert!(list.iter().any(|c| c.workspace == 0), "{name} {dtype}: all need scratch");
         let exact = list.iter().filter(|c| !c.uses_tensor_cores() && !c.shortens_inputs()).count();
-        assert!(exact > 0, "{name} {dtype}: nothing multiplies in f32");
+        let least = if dtype == DType::F32 { 20 } else { 1 };
+        assert!(exact >= least, "{name} {dtype}: {exact} of {} engines multiply in f32", list.len());
         let texts: std::collections::BTreeSet<String> = list.iter().map(Candidate::to_string).collect();
         assert_eq!(texts.len(), list.len(), "{name} {dtype}: names repeat");
     }

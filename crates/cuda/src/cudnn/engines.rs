@@ -8,6 +8,7 @@ use tactician_cudnn_sys::{
     AttributeName, AttributeType, BehaviorNote, Cudnn, DescriptorType, HeuristicMode, KnobType, NumericalNote,
 };
 use tactician_device::{CudaInfo, DeviceError};
+use tactician_types::DType;
 
 use super::descriptor::{Descriptor, library};
 use super::graph::OperationGraph;
@@ -16,6 +17,9 @@ use super::target::Target;
 
 /// Room for the knobs of an engine: a query without room does not say how many there are.
 const MOST_KNOBS: usize = 64;
+
+/// An engine with more settings than this is not swept.
+const MOST_SETTINGS: usize = 128;
 
 /// Room for the notes of an engine.
 const MOST_NOTES: usize = 32;
@@ -88,7 +92,8 @@ impl fmt::Display for Candidate {
 }
 
 /// Everything that cuDNN's heuristics propose for a graph on a device, best first as they think, without repetitions:
-/// mode A, then what falls back. Nothing is compiled. The answer is remembered for the life of the process.
+/// mode A, then what falls back. For `f32` they mostly propose tensor cores, so all settings of the engines that
+/// multiply in `f32` follow. Nothing is compiled. The answer is remembered for the life of the process.
 ///
 /// # Errors
 /// When cuDNN is missing, the graph is unsound, or cuDNN refuses it.
@@ -134,10 +139,131 @@ pub(crate) fn list(
             Err(e) => refused = Some(e),
         }
     }
-    match refused {
-        Some(e) if !answered => Err(e),
-        _ => Ok(found),
+    if let (Some(e), false) = (refused, answered) {
+        return Err(e);
     }
+    if spec.tensors.iter().all(|t| t.dtype == DType::F32) {
+        sweep(cudnn, &graph, &device, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Adds all settings of the engines that multiply in `f32`, one after the other, to what was found.
+fn sweep(
+    cudnn: &'static Cudnn,
+    graph: &OperationGraph,
+    device: &Descriptor,
+    found: &mut Vec<Candidate>,
+) -> Result<(), DeviceError> {
+    let count = graph.descriptor.get(AttributeName::OPERATIONGRAPH_ENGINE_GLOBAL_COUNT, 1, 0i64)?;
+    for index in 0..count.first().copied().unwrap_or(0) {
+        // An engine that does not serve the graph, or not with some settings, fails to be finalized.
+        let Ok(engine) = engine(cudnn, graph, device, index) else { continue };
+        let Ok((numerics, behaviour)) = notes(&engine) else { continue };
+        let of = |knobs, workspace| Candidate {
+            engine: index,
+            knobs,
+            workspace,
+            numerics: numerics.clone(),
+            behaviour: behaviour.clone(),
+        };
+        let plain = of(vec![], 0);
+        if plain.uses_tensor_cores()
+            || plain.shortens_inputs()
+            || plain.sums_loosely()
+            || plain.compiles()
+            || !plain.is_deterministic()
+        {
+            continue;
+        }
+        let Ok(ranges) = ranges(&engine) else { continue };
+        for knobs in settings(&ranges) {
+            if found.iter().any(|f| f.engine == index && f.knobs == knobs) {
+                continue;
+            }
+            let Ok((configuration, _choices)) = configuration(cudnn, &engine, &knobs) else { continue };
+            found.extend(workspace(&configuration).map(|w| of(knobs, w)));
+        }
+    }
+    Ok(())
+}
+
+/// A knob's type, its least and its largest value, and the step between values.
+type Range = (i32, i64, i64, i64);
+
+fn ranges(engine: &Descriptor) -> Result<Vec<Range>, DeviceError> {
+    let infos =
+        engine.get_descriptors(AttributeName::ENGINE_KNOB_INFO, DescriptorType::KNOB_INFO, MOST_KNOBS)?;
+    let mut list = Vec::with_capacity(infos.len());
+    for i in &infos {
+        let value = |name| Ok::<_, DeviceError>(i.get(name, 1, 0i64)?.first().copied().unwrap_or(0));
+        let kind = i.get(AttributeName::KNOB_INFO_TYPE, 1, KnobType::SPLIT_K)?;
+        let low = value(AttributeName::KNOB_INFO_MINIMUM_VALUE)?;
+        let high = value(AttributeName::KNOB_INFO_MAXIMUM_VALUE)?;
+        list.extend(kind.first().map(|k| (k.0, low, high, 0)));
+        if let Some(last) = list.last_mut() {
+            last.3 = value(AttributeName::KNOB_INFO_STRIDE)?.max(1);
+        }
+    }
+    list.sort_unstable();
+    Ok(list)
+}
+
+/// All settings within ranges; none when there are too many.
+fn settings(ranges: &[Range]) -> Vec<Vec<(i32, i64)>> {
+    let mut list = vec![Vec::with_capacity(ranges.len())];
+    for &(kind, low, high, step) in ranges {
+        let values = (0..).map_while(|i: i64| Some(low + i.checked_mul(step)?).filter(|&v| v <= high));
+        let values: Vec<i64> = values.take(MOST_SETTINGS + 1).collect();
+        if values.len() * list.len() > MOST_SETTINGS {
+            return vec![];
+        }
+        list = list
+            .iter()
+            .flat_map(|before| {
+                values.iter().map(move |&v| before.iter().copied().chain([(kind, v)]).collect::<Vec<_>>())
+            })
+            .collect();
+    }
+    list
+}
+
+/// An engine of a graph for a device.
+pub(crate) fn engine(
+    cudnn: &'static Cudnn,
+    graph: &OperationGraph,
+    device: &Descriptor,
+    index: i64,
+) -> Result<Descriptor, DeviceError> {
+    let mut e = Descriptor::new(cudnn, DescriptorType::ENGINE)?;
+    e.link(AttributeName::ENGINE_OPERATION_GRAPH, &[&graph.descriptor])?;
+    e.set(AttributeName::ENGINE_GLOBAL_INDEX, &[index])?;
+    e.link(AttributeName::ENGINE_DEVICEPROP, &[device])?;
+    e.finalize()?;
+    Ok(e)
+}
+
+/// An engine with settings, and the descriptors of these.
+pub(crate) fn configuration(
+    cudnn: &'static Cudnn,
+    engine: &Descriptor,
+    knobs: &[(i32, i64)],
+) -> Result<(Descriptor, Vec<Descriptor>), DeviceError> {
+    let mut choices = Vec::with_capacity(knobs.len());
+    for &(kind, value) in knobs {
+        let mut c = Descriptor::new(cudnn, DescriptorType::KNOB_CHOICE)?;
+        c.set(AttributeName::KNOB_CHOICE_KNOB_TYPE, &[KnobType(kind)])?;
+        c.set(AttributeName::KNOB_CHOICE_KNOB_VALUE, &[value])?;
+        c.finalize()?;
+        choices.push(c);
+    }
+    let mut configuration = Descriptor::new(cudnn, DescriptorType::ENGINECFG)?;
+    configuration.link(AttributeName::ENGINECFG_ENGINE, &[engine])?;
+    if !choices.is_empty() {
+        configuration.link(AttributeName::ENGINECFG_KNOB_CHOICES, &choices.iter().collect::<Vec<_>>())?;
+    }
+    configuration.finalize()?;
+    Ok((configuration, choices))
 }
 
 fn ask(
@@ -162,17 +288,9 @@ fn ask(
 fn read(configuration: &Descriptor) -> Result<Candidate, DeviceError> {
     let engines =
         configuration.get_descriptors(AttributeName::ENGINECFG_ENGINE, DescriptorType::ENGINE, 1)?;
-    let missing = |what: &str| DeviceError::Failed {
-        call: "reading an engine configuration of cuDNN".to_owned(),
-        reason: format!("it has no {what}"),
-    };
     let engine = engines.first().ok_or_else(|| missing("engine"))?;
-    let one = |d: &Descriptor, name| Ok::<_, DeviceError>(d.get(name, 1, 0i64)?.first().copied());
     let index = one(engine, AttributeName::ENGINE_GLOBAL_INDEX)?.ok_or_else(|| missing("engine number"))?;
-    let numerics =
-        engine.get(AttributeName::ENGINE_NUMERICAL_NOTE, MOST_NOTES, NumericalNote::TENSOR_CORE)?;
-    let behaviour =
-        engine.get(AttributeName::ENGINE_BEHAVIOR_NOTE, MOST_NOTES, BehaviorNote::RUNTIME_COMPILATION)?;
+    let (numerics, behaviour) = notes(engine)?;
     let choices = configuration.get_descriptors(
         AttributeName::ENGINECFG_KNOB_CHOICES,
         DescriptorType::KNOB_CHOICE,
@@ -186,14 +304,32 @@ fn read(configuration: &Descriptor) -> Result<Candidate, DeviceError> {
         knobs.push((kind.0, value));
     }
     knobs.sort_unstable();
-    let workspace = one(configuration, AttributeName::ENGINECFG_WORKSPACE_SIZE)?
-        .and_then(|w| u64::try_from(w).ok())
-        .ok_or_else(|| missing("workspace size"))?;
-    Ok(Candidate {
-        engine: index,
-        knobs,
-        workspace,
-        numerics: numerics.iter().map(|n| n.0).collect(),
-        behaviour: behaviour.iter().map(|n| n.0).collect(),
-    })
+    let workspace = workspace(configuration).ok_or_else(|| missing("workspace size"))?;
+    Ok(Candidate { engine: index, knobs, workspace, numerics, behaviour })
+}
+
+/// The numerical and the behaviour notes of an engine.
+fn notes(engine: &Descriptor) -> Result<(Vec<i32>, Vec<i32>), DeviceError> {
+    let numerics =
+        engine.get(AttributeName::ENGINE_NUMERICAL_NOTE, MOST_NOTES, NumericalNote::TENSOR_CORE)?;
+    let behaviour =
+        engine.get(AttributeName::ENGINE_BEHAVIOR_NOTE, MOST_NOTES, BehaviorNote::RUNTIME_COMPILATION)?;
+    Ok((numerics.iter().map(|n| n.0).collect(), behaviour.iter().map(|n| n.0).collect()))
+}
+
+/// Scratch of a configuration in bytes.
+fn workspace(configuration: &Descriptor) -> Option<u64> {
+    let bytes = one(configuration, AttributeName::ENGINECFG_WORKSPACE_SIZE).ok()??;
+    u64::try_from(bytes).ok()
+}
+
+fn one(d: &Descriptor, name: AttributeName) -> Result<Option<i64>, DeviceError> {
+    Ok(d.get(name, 1, 0i64)?.first().copied())
+}
+
+fn missing(what: &str) -> DeviceError {
+    DeviceError::Failed {
+        call: "reading an engine configuration of cuDNN".to_owned(),
+        reason: format!("it has no {what}"),
+    }
 }

@@ -1,9 +1,10 @@
 //! Execution plans: an engine with its settings, compiled for a GPU.
 
-use tactician_cudnn_sys::{AttributeName, AttributeType, Cudnn, DescriptorType, KnobType};
+use tactician_cudnn_sys::{AttributeName, Cudnn, DescriptorType};
 use tactician_device::DeviceError;
 
-use super::descriptor::Descriptor;
+use super::descriptor::{Descriptor, RawPointer};
+use super::engines;
 use super::graph::OperationGraph;
 use super::spec::GraphSpec;
 use super::target::{Target, characters};
@@ -26,31 +27,14 @@ impl Plan {
     ) -> Result<Plan, DeviceError> {
         let device = target.descriptor(cudnn)?;
         let graph = OperationGraph::new(cudnn, spec)?;
-        let mut e = Descriptor::new(cudnn, DescriptorType::ENGINE)?;
-        e.link(AttributeName::ENGINE_OPERATION_GRAPH, &[&graph.descriptor])?;
-        e.set(AttributeName::ENGINE_GLOBAL_INDEX, &[engine])?;
-        e.link(AttributeName::ENGINE_DEVICEPROP, &[&device])?;
-        e.finalize()?;
-        let mut choices = Vec::with_capacity(knobs.len());
-        for &(kind, value) in knobs {
-            let mut c = Descriptor::new(cudnn, DescriptorType::KNOB_CHOICE)?;
-            c.set(AttributeName::KNOB_CHOICE_KNOB_TYPE, &[KnobType(kind)])?;
-            c.set(AttributeName::KNOB_CHOICE_KNOB_VALUE, &[value])?;
-            c.finalize()?;
-            choices.push(c);
-        }
-        let mut configuration = Descriptor::new(cudnn, DescriptorType::ENGINECFG)?;
-        configuration.link(AttributeName::ENGINECFG_ENGINE, &[&e])?;
-        if !choices.is_empty() {
-            configuration.link(AttributeName::ENGINECFG_KNOB_CHOICES, &choices.iter().collect::<Vec<_>>())?;
-        }
-        configuration.finalize()?;
+        let engine = engines::engine(cudnn, &graph, &device, engine)?;
+        let (configuration, choices) = engines::configuration(cudnn, &engine, knobs)?;
         let mut descriptor = Descriptor::new(cudnn, DescriptorType::EXECUTION_PLAN)?;
         descriptor.link(AttributeName::EXECUTION_PLAN_ENGINE_CONFIG, &[&configuration])?;
         descriptor.link(AttributeName::EXECUTION_PLAN_DEVICEPROP, &[&device])?;
         descriptor.finalize()?;
         let mut parts = choices;
-        parts.extend([configuration, e, device]);
+        parts.extend([configuration, engine, device]);
         Ok(Plan { descriptor, _parts: parts, _graph: Some(graph) })
     }
 
@@ -84,10 +68,9 @@ impl Plan {
 pub(crate) fn variant_pack(
     cudnn: &'static Cudnn,
     ids: &[i64],
-    addresses: &[super::descriptor::RawPointer],
-    workspace: super::descriptor::RawPointer,
+    addresses: &[RawPointer],
+    workspace: RawPointer,
 ) -> Result<Descriptor, DeviceError> {
-    debug_assert_eq!(AttributeType::VOID_PTR.0, 6);
     let mut d = Descriptor::new(cudnn, DescriptorType::VARIANT_PACK)?;
     d.set(AttributeName::VARIANT_PACK_UNIQUE_IDS, ids)?;
     d.set(AttributeName::VARIANT_PACK_DATA_POINTERS, addresses)?;
