@@ -129,7 +129,11 @@ fn plans_need_the_scratch_that_their_candidates_said() {
         // Its own text gives the plan again, and a damaged one does not get in the way.
         let text = plan.text().unwrap();
         assert_eq!(Plan::read(cudnn, &target, &text).unwrap().workspace().unwrap(), c.workspace, "{c}");
-        for plan in [text.replace('{', "["), text.replacen("engineId\":", "engineId\":9", 1), String::new()] {
+        let step = CudnnStep { plan: Some(text.clone()), ..step };
+        assert!(step.is_plan_of_this(&text), "{c}: its own plan is refused");
+        for (from, to) in [("{", "["), ("engineId\":", "engineId\":9"), ("224", "448"), ("dim", "Dim")] {
+            let plan = text.replace(from, to);
+            assert!(!step.is_plan_of_this(&plan), "{c}: {from} became {to}");
             let step = CudnnStep { plan: Some(plan), ..step.clone() };
             assert_eq!(step.plan(cudnn, &target).unwrap().workspace().unwrap(), c.workspace, "{c}");
         }

@@ -4,6 +4,7 @@ use std::ptr;
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tactician_cudnn_sys::Cudnn;
 use tactician_device::{DeviceError, Executable, Span, StepDesc, Stream};
 
@@ -13,7 +14,7 @@ use super::engines::Candidate;
 use super::graph::unique_id;
 use super::handle::Handle;
 use super::plan::{Plan, variant_pack};
-use super::spec::{GraphSpec, Role, TENSOR_ALIGNMENT};
+use super::spec::{GraphSpec, Role, TENSOR_ALIGNMENT, TensorSpec};
 use super::target::Target;
 use crate::driver::Context;
 use crate::stream::CudaStream;
@@ -125,10 +126,28 @@ impl CudnnStep {
         Plan::build(cudnn, target, &self.graph, self.engine, &self.knobs)
     }
 
-    /// Whether a plan text names this engine, and as many tensors in memory as the graph has.
-    fn is_plan_of_this(&self, text: &str) -> bool {
-        serde_json::from_str::<serde_json::Value>(text)
-            .is_ok_and(|v| v["engine"]["engineId"].as_i64() == Some(self.engine))
+    /// Whether a plan text is of this engine and of this graph's tensors: what it accesses is then what was checked.
+    pub(super) fn is_plan_of_this(&self, text: &str) -> bool {
+        let Ok(plan) = serde_json::from_str::<Value>(text) else { return false };
+        let Some(tensors) = plan["operationGraph"]["tensors"].as_array() else { return false };
+        let numbers = |v: &Value, want: &[u64]| {
+            v.as_array().is_some_and(|l| l.iter().map(Value::as_u64).eq(want.iter().map(|&n| Some(n))))
+        };
+        let same = |i: usize, t: &TensorSpec| {
+            let name = unique_id(i).to_string();
+            tensors.iter().filter(|v| v["name"].as_str() == Some(&name)).all(|v| {
+                numbers(&v["dim"], &t.sizes)
+                    && numbers(&v["stride"], &t.strides)
+                    && v["isVirtual"].as_bool() == Some(t.role == Role::Virtual)
+            })
+        };
+        let known = |v: &Value| {
+            (0..self.graph.tensors.len()).any(|i| v["name"].as_str() == Some(&unique_id(i).to_string()))
+        };
+        plan["engine"]["engineId"].as_i64() == Some(self.engine)
+            && tensors.len() == self.graph.tensors.len()
+            && tensors.iter().all(known)
+            && self.graph.tensors.iter().enumerate().all(|(i, t)| same(i, t))
     }
 }
 
