@@ -11,6 +11,7 @@
 mod compile;
 mod copy;
 pub mod cudnn;
+pub mod cublaslt;
 mod device;
 mod driver;
 mod elf;
