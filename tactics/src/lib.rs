@@ -10,6 +10,7 @@
 
 mod conv;
 mod cpu;
+mod cublaslt;
 #[allow(dead_code, reason = "the families that use it come next")]
 mod cuda;
 mod cudnn;
