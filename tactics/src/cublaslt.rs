@@ -4,6 +4,7 @@
 //! so every call computes the transpose of the problem's result: rows of D are the result's last axis in memory, which
 //! is also the axis that the library's bias runs along.
 
+use tactician_cuda::CudaDevice;
 use tactician_cuda::cublaslt::{
     Activation, Factor, Gemm, Inputs, MatmulStep, Place, algorithms, library_version,
 };
@@ -19,9 +20,6 @@ const WORKSPACE: u64 = 32 << 20;
 
 /// Relative error of a product of two factors cut to the 10 bits of TF32's mantissa: each is off by `2⁻¹⁰` at most.
 const TF32_ERROR: f64 = 1.0 / 512.0 + 1.0 / (1 << 20) as f64;
-
-/// The GPU that algorithms are asked of: devices are not numbered in [`DeviceInfo`], and one process tunes on one.
-const ORDINAL: usize = 0;
 
 /// A problem as a call: its arguments are the problem's operands, in order, in these layouts, and its output.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,13 +38,15 @@ impl Call {
         if library_version() != Ok(u64::from(wanted)) {
             return vec![];
         }
+        // Only a GPU can say what the library has for it.
+        let Some(ordinal) = CudaDevice::find(&device.architecture()) else { return vec![] };
         let kinds: &[(bool, &str)] =
             if self.gemm.dtype == DType::F32 { &[(false, ""), (true, ".tf32")] } else { &[(false, "")] };
         let mut out = Vec::new();
         for &(tf32, suffix) in kinds {
             let gemm = Gemm { tf32, ..self.gemm };
             let growth = Growth { inputs: if tf32 { TF32_ERROR } else { 0.0 }, ..Growth::NONE };
-            for algorithm in algorithms(&gemm, ORDINAL, WORKSPACE).iter() {
+            for algorithm in algorithms(&gemm, ordinal, WORKSPACE).iter() {
                 let id = format!("{family}/{}{suffix}", algorithm.config);
                 let scratch = algorithm.workspace;
                 let step = MatmulStep { gemm, inputs: self.inputs, algorithm: algorithm.clone() };
@@ -103,10 +103,7 @@ pub(crate) fn matmul(problem: &Problem) -> Option<Call> {
                 step: if batch == 1 { 0 } else { shared(in_a, depth * rows) },
             },
         },
-        d: Place {
-            leading: columns as u64,
-            step: if batch == 1 { 0 } else { (rows * columns) as u64 },
-        },
+        d: Place { leading: columns as u64, step: if batch == 1 { 0 } else { (rows * columns) as u64 } },
         dtype,
         tf32: false,
         alpha: finish.alpha,

@@ -19,15 +19,15 @@ fn emulate(gemm: &Gemm, inputs: &Inputs, operands: &[Vec<f64>]) -> Vec<f64> {
     let of = |i: u16| &operands[usize::from(i)];
     let (a, b) = (of(inputs.a), of(inputs.b));
     assert!(a.len() as u64 >= extents.a / size && b.len() as u64 >= extents.b / size);
-    let at = |p: Place, batch: u64, row: u64, column: u64| (batch * p.step + column * p.leading + row) as usize;
+    let at =
+        |p: Place, batch: u64, row: u64, column: u64| (batch * p.step + column * p.leading + row) as usize;
     let read = |m: &[f64], f: Factor, batch, row, column| {
         m[if f.transposed { at(f.place, batch, column, row) } else { at(f.place, batch, row, column) }]
     };
     for z in 0..gemm.batch {
         for i in 0..gemm.m {
             for j in 0..gemm.n {
-                let sum: f64 =
-                    (0..gemm.k).map(|l| read(a, gemm.a, z, i, l) * read(b, gemm.b, z, l, j)).sum();
+                let sum: f64 = (0..gemm.k).map(|l| read(a, gemm.a, z, i, l) * read(b, gemm.b, z, l, j)).sum();
                 let place = at(gemm.d, z, i, j);
                 let mut x = f64::from(gemm.alpha) * sum;
                 x += inputs.residual.map_or(0.0, |r| of(r)[place]);

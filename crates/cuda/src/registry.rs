@@ -4,6 +4,7 @@ use tactician_device::{DeviceError, Executable, StepDesc};
 
 use crate::copy::Copy;
 use crate::cudnn;
+use crate::cublaslt::{self, MatmulStep};
 use crate::device::CudaDevice;
 use crate::launch::Launches;
 use crate::launch_step::LaunchStep;
@@ -14,6 +15,7 @@ type Prepare = fn(&CudaDevice, &StepDesc<'_>) -> Result<Box<dyn Executable>, Dev
 /// A kernel's name, or the beginning of a library's names, up to and with their dot.
 const STEPS: &[(&str, Prepare)] = &[
     (Copy::NAME, |_, step| Ok(Box::new(Copy::prepare(step).map_err(bad(step))?))),
+    (MatmulStep::NAME, |device, step| cublaslt::prepare(step, device.context().ordinal())),
     (Launches::NAME, |device, step| {
         let made = LaunchStep::prepare(step, device.context(), device.modules(), device.limits());
         Ok(Box::new(made.map_err(bad(step))?))

@@ -10,6 +10,7 @@ use super::config::Config;
 use super::descriptors::{ADDRESS_ALIGNMENT, Descriptors, WORKSPACE_ALIGNMENT, check, set_bias};
 use super::gemm::MatmulStep;
 use super::handle::{Ready, ready, version};
+use crate::stream::CudaStream;
 
 /// A product made ready on one GPU.
 struct Matmul {
@@ -24,8 +25,11 @@ fn bad(problem: String) -> DeviceError {
 
 /// The parameters of a step, checked as far as that goes without the library.
 pub(super) fn decode(step: &StepDesc<'_>) -> Result<MatmulStep, DeviceError> {
-    let matmul: MatmulStep =
-        postcard::from_bytes(step.params).map_err(|e| bad(format!("its parameters do not decode: {e}")))?;
+    let (matmul, rest): (MatmulStep, &[u8]) = postcard::take_from_bytes(step.params)
+        .map_err(|e| bad(format!("its parameters do not decode ({e})")))?;
+    if !rest.is_empty() {
+        return Err(bad(format!("its parameters are followed by {} stray bytes", rest.len())));
+    }
     matmul.check(step.inputs, step.outputs, step.scratch).map_err(bad)?;
     Ok(matmul)
 }
@@ -85,7 +89,7 @@ pub fn prepare(step: &StepDesc<'_>, ordinal: usize) -> Result<Box<dyn Executable
 
 impl Executable for Matmul {
     unsafe fn enqueue(&self, args: &[Span], stream: &mut dyn Stream) -> Result<(), DeviceError> {
-        let stream = super::gpu::raw(stream)?;
+        let stream = CudaStream::of(stream)?.raw();
         let step = &self.step;
         let at = |i: u16| args[usize::from(i)].address;
         let (a, b) = (at(step.inputs.a), at(step.inputs.b));
@@ -125,7 +129,7 @@ impl Executable for Matmul {
                 &step.algorithm.bytes,
                 pointer(workspace).cast_mut(),
                 bytes as usize,
-                stream,
+                stream.cast(),
             )
         };
         check("cublasLtMatmul", status)

@@ -8,6 +8,7 @@ use tactician_cublaslt_sys::{Handle, Library, library};
 use tactician_device::DeviceError;
 
 use super::descriptors::check;
+use crate::driver::Context;
 
 /// The library, ready on one GPU.
 #[derive(Clone, Copy)]
@@ -22,8 +23,8 @@ unsafe impl Send for Ready {}
 // SAFETY: as above.
 unsafe impl Sync for Ready {}
 
-/// The library on GPU number `ordinal`, made ready once a process and kept: the driver may be gone by the time that it
-/// could be destroyed.
+/// The library on GPU number `ordinal`, whose context becomes the calling thread's. Made ready once a process and kept:
+/// the driver may be gone by the time that it could be destroyed.
 ///
 /// # Errors
 /// When the library or the GPU cannot be used.
@@ -31,7 +32,7 @@ pub(super) fn ready(ordinal: usize) -> Result<Ready, DeviceError> {
     static READY: Mutex<BTreeMap<usize, Ready>> = Mutex::new(BTreeMap::new());
     let library = library()
         .map_err(|e| DeviceError::Failed { call: "loading cuBLASLt".into(), reason: e.to_string() })?;
-    super::gpu::make_current(ordinal)?;
+    Context::primary(ordinal)?.make_current()?;
     let mut all = READY.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(r) = all.get(&ordinal) {
         return Ok(*r);

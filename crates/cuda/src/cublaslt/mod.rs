@@ -9,7 +9,6 @@ mod descriptors;
 mod enumerate;
 mod execute;
 mod gemm;
-mod gpu;
 mod handle;
 mod names;
 
