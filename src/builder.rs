@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tactician_device::Device;
-use tactician_ir::{Expr, Graph, Op, Operand, Problem, Region, TensorType, ValueId, Verified};
-use tactician_passes::{FusionPolicy, Greedy, canonicalize, proposals};
+use tactician_ir::{DType, Expr, Graph, Op, Operand, Problem, Region, TensorType, ValueId, Verified};
+use tactician_passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
 use tactician_plan::Plan;
 use tactician_runtime::target_of;
 use tactician_select::{Candidate, Instance, RegionChoices, Selection, ValueChoices, select};
 use tactician_tactics::{Tactic, tactics};
-use tactician_tune::{Progress, TacticTable, TuneError, TuneOptions, TuneReport, Verdict, facts, tune};
+use tactician_tune::{
+    Progress, TacticTable, TuneError, TuneOptions, TuneReport, Verdict, facts, filtered, tune,
+};
 use tactician_types::Layout;
 
 use crate::assemble::{Change, Chosen, Parts, assemble, describe};
@@ -39,6 +41,8 @@ pub struct Builder<'a> {
     device: Option<Arc<dyn Device>>,
     named: Option<DeviceName>,
     shapes: Shapes,
+    precision: DType,
+    tf32: Option<bool>,
     table: Option<PathBuf>,
     policy: Arc<dyn FusionPolicy + 'a>,
     tuning: TuneOptions,
@@ -61,6 +65,8 @@ impl<'a> Builder<'a> {
             device: None,
             named: None,
             shapes: Shapes::new(),
+            precision: DType::F32,
+            tf32: None,
             table: None,
             policy: Arc::new(Greedy),
             tuning: TuneOptions::default(),
@@ -96,6 +102,21 @@ impl<'a> Builder<'a> {
     /// The shape of an input whose sizes are open.
     pub fn shape(mut self, input: &str, sizes: &[usize]) -> Self {
         self.shapes.insert(input.to_owned(), sizes.to_vec());
+        self
+    }
+
+    /// The type that `f32` values inside the network are stored in: `f32` (the default) leaves the network's own types,
+    /// `f16` and `bf16` store 16 bits and still add up in `f32`. Inputs and outputs keep their types; see
+    /// [`tactician_passes::lower`] for what stays `f32`.
+    pub fn precision(mut self, dtype: DType) -> Self {
+        self.precision = dtype;
+        self
+    }
+
+    /// Whether products of `f32` values may round their factors to TF32, with 10 bits of mantissa. Default: what the
+    /// tuning options say, which is no.
+    pub fn tf32(mut self, allowed: bool) -> Self {
+        self.tf32 = Some(allowed);
         self
     }
 
@@ -149,7 +170,11 @@ impl<'a> Builder<'a> {
         };
         let graph = network.bind(&self.shapes)?;
         check_bound(&graph)?;
-        let (graph, _) = canonicalize(graph)?;
+        let (mut graph, _) = canonicalize(graph)?;
+        if self.precision != DType::F32 {
+            (graph, _) = canonicalize(lower(&graph, self.precision)?)?;
+        }
+        self.tuning.tf32 = self.tf32.unwrap_or(self.tuning.tf32);
         let regions = self.policy.choose(&graph, &proposals(&graph)).into_regions();
         let regions = served(&graph, regions, device.as_ref());
         let problems: Vec<Problem> = regions.iter().map(|r| r.problem(&graph)).collect();
@@ -183,6 +208,7 @@ impl<'a> Builder<'a> {
             context,
             report,
             times,
+            precision: self.precision,
             tuning: self.tuning,
         })
     }
@@ -209,6 +235,7 @@ pub struct Tuned {
     context: String,
     report: TuneReport,
     times: BuildTimes,
+    precision: DType,
     tuning: TuneOptions,
 }
 
@@ -267,15 +294,15 @@ impl Tuned {
 
     fn candidates(&self, problem: &Problem) -> Vec<Candidate> {
         let rows = self.table.rows(&self.context, &problem.to_string());
-        let known: BTreeSet<String> =
-            tactics(problem, self.device.info()).into_iter().map(|t| t.id).collect();
+        // A table may hold what these options exclude.
+        let allowed: BTreeSet<String> = tactics(problem, self.device.info())
+            .into_iter()
+            .filter(|t| filtered(t, &self.tuning).is_none())
+            .map(|t| t.id)
+            .collect();
         rows.into_iter()
             .flatten()
-            .filter(|(id, r)| known.contains(*id) && r.workspace <= self.tuning.workspace_limit)
-            .filter(|(id, _)| {
-                let only = &self.tuning.only;
-                only.is_empty() || only.iter().any(|p| id.starts_with(p.as_str()))
-            })
+            .filter(|(id, r)| allowed.contains(*id) && r.workspace <= self.tuning.workspace_limit)
             .filter_map(|(id, row)| match &row.verdict {
                 Verdict::Timed(t) => Some(Candidate {
                     id: id.clone(),
@@ -357,7 +384,11 @@ impl Tuned {
                 });
             }
         }
-        let options = BTreeMap::from([("workspace".to_owned(), workspace.to_string())]);
+        let tf32 = self.precision == DType::F32 && self.tuning.tf32;
+        let options = BTreeMap::from([
+            ("workspace".to_owned(), workspace.to_string()),
+            ("precision".to_owned(), if tf32 { "tf32".to_owned() } else { self.precision.to_string() }),
+        ]);
         assemble(Parts {
             graph: &self.graph,
             device: self.device.as_ref(),

@@ -51,6 +51,9 @@ pub enum BuildError {
         /// Its shape.
         shape: String,
     },
+    /// The network does not fit the precision asked for.
+    #[error(transparent)]
+    Precision(#[from] tactician_passes::LowerError),
     /// Measuring failed.
     #[error(transparent)]
     Tune(#[from] TuneError),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use tactician::reference::{eval_graph, relative_l2};
 use tactician::tuning::TuneOptions;
-use tactician::{BuildError, Builder, Engine, Network, Plan, Tensor, Tuned, ir, zoo};
+use tactician::{BuildError, Builder, DType, Engine, Network, Plan, Tensor, Tuned, ir, zoo};
 
 /// Options that time briefly: what is tested here is right, not fast.
 fn quick() -> TuneOptions {
@@ -130,6 +130,25 @@ fn without_fusion_the_outputs_are_the_same() {
     let fused = Builder::new().threads(1).tuning(quick()).build(&net).unwrap();
     assert!(plan.meta.steps.len() > fused.meta.steps.len());
     assert!(error(&net, plan, &input.name, &x) < 1e-4);
+}
+
+#[test]
+fn sixteen_bits_inside_give_the_same_outputs_nearly() {
+    let net = zoo::tiny(1);
+    let input = net.inputs().remove(0);
+    let x = image(&input.shape.sizes().unwrap());
+    for (dtype, allowed) in [(DType::F16, 5e-3), (DType::BF16, 4e-2)] {
+        let tuned = Builder::new().threads(2).tuning(quick()).precision(dtype).tune(&net).unwrap();
+        assert!(tuned.report().rejected.is_empty(), "{:?}", tuned.report().rejected);
+        let plan = tuned.plan(0).unwrap();
+        assert_eq!(plan.meta.options["precision"], dtype.name());
+        assert!(plan.meta.inputs.iter().chain(&plan.meta.outputs).all(|p| p.dtype == DType::F32));
+        let convolutions = plan.meta.steps.iter().filter(|s| s.problem.starts_with("conv"));
+        assert!(convolutions.clone().count() > 0);
+        assert!(convolutions.clone().all(|s| s.problem.contains(&format!("*{dtype}["))));
+        let e = error(&net, plan, &input.name, &x);
+        assert!(e > 1e-6 && e < allowed, "{dtype}: relative error {e}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Runs every file under `tests/filetests`: a test is a graph in its text form and the text expected of it.
 //!
 //! ```text
-//! ; test: parse | error | pass NAME | canonicalize | regions
+//! ; test: parse | error | pass NAME | canonicalize | precision TYPE | regions
 //! ; bind: N=4 H=8                 (optional: numbers for symbols, before the pass)
 //! graph … { … }
 //! ; expect:
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `parse` prints the graph, `error` the mistake that refuses it, `pass NAME` and `canonicalize` the graph that the
-//! pass makes, `regions` the regions that greedy fusion covers it with. `BLESS=1` writes what came out into the files;
+//! pass makes, `precision TYPE` the graph with its `f32` values in that type, or why there is none, `regions` the regions that greedy fusion covers it with. `BLESS=1` writes what came out into the files;
 //! read it before you commit it.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]

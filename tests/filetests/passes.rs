@@ -1,14 +1,18 @@
 //! The tests that run passes.
 
 use libtest_mimic::Failed;
-use tactician_ir::{Graph, text};
-use tactician_passes::{FusionPolicy, Greedy, canonicalize, proposals, run_named};
+use tactician_ir::{Graph, text, verify};
+use tactician_passes::{FusionPolicy, Greedy, canonicalize, lower, proposals, run_named};
 
-/// What `test`, one of `pass NAME`, `canonicalize` and `regions`, makes of a graph.
+/// What `test`, one of `pass NAME`, `canonicalize`, `precision TYPE` and `regions`, makes of a graph.
 pub(crate) fn run(test: &str, graph: Graph) -> Result<String, Failed> {
     match test {
         "canonicalize" => Ok(text::print(&canonicalize(graph)?.0)),
         "regions" => regions(graph),
+        _ if test.starts_with("precision ") => match lower(&graph, test["precision ".len()..].parse()?) {
+            Ok(low) => Ok(text::print(&verify(low)?)),
+            Err(e) => Ok(format!("{e}\n")),
+        },
         _ => {
             let name = test.strip_prefix("pass ").ok_or_else(|| format!("there is no test `{test}`"))?;
             let passed = run_named(name, graph).ok_or_else(|| format!("there is no pass `{name}`"))?;

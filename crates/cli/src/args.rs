@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use tactician::{Bytes, DeviceName};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tactician::{Bytes, DType, DeviceName};
 
 /// Builds the fastest inference plan that fits a memory budget, and says why.
 #[derive(Debug, Parser)]
@@ -51,6 +51,41 @@ pub(crate) struct Source {
     pub(crate) shapes: Vec<(String, Vec<usize>)>,
 }
 
+/// How numbers inside the network are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precision {
+    /// The network's own types
+    #[default]
+    F32,
+    /// As f32; products may round their factors to 10 bits of mantissa
+    Tf32,
+    /// 16 bits: 10 of mantissa, up to 65504; sums in f32
+    F16,
+    /// 16 bits: 7 of mantissa, the range of f32; sums in f32
+    Bf16,
+}
+
+impl Precision {
+    /// The type that values are stored in.
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Precision::F32 | Precision::Tf32 => DType::F32,
+            Precision::F16 => DType::F16,
+            Precision::Bf16 => DType::BF16,
+        }
+    }
+
+    /// Largest relative L2 error that a network's outputs may show against the reference in f32.
+    pub(crate) fn allowed_error(self) -> f64 {
+        match self {
+            Precision::F32 => 1e-4,
+            Precision::Tf32 => 5e-3,
+            Precision::F16 => 1e-2,
+            Precision::Bf16 => 5e-2,
+        }
+    }
+}
+
 /// How to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Measuring {
@@ -67,6 +102,9 @@ pub(crate) struct Measuring {
     /// Refuse to measure: everything must be in the table
     #[arg(long, requires = "table")]
     pub(crate) frozen: bool,
+    /// How numbers inside the network are kept; inputs and outputs stay as they are
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) precision: Precision,
     /// Keep every operation by itself instead of fusing
     #[arg(long)]
     pub(crate) no_fusion: bool,

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use tactician::{Builder, Bytes, Network, Plan, Tuned, passes, zoo};
 
-use crate::args::{Build, Measuring};
+use crate::args::{Build, Measuring, Precision};
 use crate::error::CliError;
 use crate::output::{self, Bar, micros};
 
@@ -40,6 +40,7 @@ pub(crate) fn tune(
     if let Some(name) = measuring.device {
         builder = builder.device_named(name);
     }
+    builder = builder.precision(measuring.precision.dtype()).tf32(measuring.precision == Precision::Tf32);
     if let Some(n) = measuring.threads {
         builder = builder.threads(n);
     }

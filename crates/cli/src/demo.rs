@@ -14,9 +14,6 @@ use crate::error::CliError;
 use crate::output::{self, micros, table};
 use crate::{photo, run};
 
-/// Largest relative L2 error that a network of `f32` may show.
-const ALLOWED: f64 = 1e-4;
-
 /// How long each plan is timed, and in how many turns: plans take turns so that other load harms all alike.
 const TIMED: Duration = Duration::from_millis(1500);
 const TURNS: u32 = 5;
@@ -111,8 +108,9 @@ pub(crate) fn run(a: &Demo) -> Result<(), CliError> {
                 relative_error = relative_error.max(relative_l2(&got, &want));
             }
         }
-        if relative_error.is_nan() || relative_error > ALLOWED {
-            return Err(CliError::Wrong { found: relative_error, allowed: ALLOWED });
+        let allowed = a.measuring.precision.allowed_error();
+        if relative_error.is_nan() || relative_error > allowed {
+            return Err(CliError::Wrong { found: relative_error, allowed });
         }
         if let Some(values) = outputs.first().and_then(|(_, t)| t.values::<f32>()) {
             let mut order: Vec<usize> = (0..values.len()).collect();

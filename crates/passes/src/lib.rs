@@ -5,11 +5,12 @@
 //! ```
 //!
 //! A [`Rewrite`] is a pure function from a place in a graph to a patch; [`PIPELINE`] lists them all.
-//! [`canonicalize`] runs them until nothing changes. Fusion then says which nodes one tactic computes
+//! [`canonicalize`] runs them until nothing changes; [`lower`] makes a network of 16-bit floats of it. Fusion then says which nodes one tactic computes
 //! together: every [`Rule`] proposes regions, a [`FusionPolicy`] picks among them.
 
 pub mod fusion;
 mod pipeline;
+mod precision;
 pub mod rewrites;
 mod util;
 
@@ -24,3 +25,4 @@ pub use fusion::{
 pub use pipeline::{
     GRAPH_PASSES, GraphPass, MAX_ROUNDS, PIPELINE, PassReport, PassStat, Rewrite, canonicalize, run_named,
 };
+pub use precision::{LowerError, lower};

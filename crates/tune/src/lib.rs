@@ -14,4 +14,4 @@ mod tuner;
 
 pub use table::{Row, TABLE_VERSION, TableError, TacticTable, Timing, Verdict};
 pub use timing::TimingOptions;
-pub use tuner::{Progress, TuneError, TuneOptions, TuneReport, facts, tune};
+pub use tuner::{Progress, TuneError, TuneOptions, TuneReport, facts, filtered, tune};

@@ -25,6 +25,8 @@ pub struct TuneOptions {
     pub tuning_memory: u64,
     /// Only tactics whose name starts with one of these; empty: all.
     pub only: Vec<String>,
+    /// Whether tactics may round the factors of products first, as TF32 does.
+    pub tf32: bool,
     /// Refuse to time: a missing row is an error.
     pub frozen: bool,
     /// Compare outputs with the reference before timing.
@@ -41,6 +43,7 @@ impl Default for TuneOptions {
             workspace_limit: 1 << 30,
             tuning_memory: 4 << 30,
             only: Vec::new(),
+            tf32: false,
             frozen: false,
             gate: true,
             seed: 1,
@@ -206,8 +209,8 @@ pub fn tune(
     Ok(report)
 }
 
-/// Why the options exclude a tactic.
-fn filtered(tactic: &Tactic, options: &TuneOptions) -> Option<String> {
+/// Why the options exclude a tactic, if they do.
+pub fn filtered(tactic: &Tactic, options: &TuneOptions) -> Option<String> {
     if tactic.workspace > options.workspace_limit {
         return Some(format!(
             "needs {} of scratch, the limit is {}",
@@ -217,6 +220,9 @@ fn filtered(tactic: &Tactic, options: &TuneOptions) -> Option<String> {
     }
     if !options.only.is_empty() && !options.only.iter().any(|p| tactic.id.starts_with(p.as_str())) {
         return Some("not among the tactics asked for".into());
+    }
+    if tactic.growth.inputs > 0.0 && !options.tf32 {
+        return Some("rounds its factors to TF32, which was not allowed".into());
     }
     None
 }
