@@ -3,15 +3,25 @@
 //! A private dependency of the public crate. Sources include no header but ours; [`source`] puts those in place, so
 //! that the compiler sees one text and its hash says everything.
 
+mod arguments;
 mod expr;
+mod grid;
+pub mod sources;
 
 use std::sync::Arc;
 
+pub use arguments::{Arguments, Divisor};
 pub use expr::{compute_type, expr_function, storage_type};
+pub use grid::{Grid, MAX_OPERANDS, grid_text};
 
 use tactician_device::CodeSource;
 
 include!(concat!(env!("OUT_DIR"), "/files.rs"));
+
+/// One of each kind of text that the families compile, for checks that all of it compiles for every architecture.
+pub fn all() -> Vec<CodeSource> {
+    sources::all()
+}
 
 /// The text of a source file by its path below `kernels/cuda`.
 fn file(path: &str) -> Option<&'static str> {

@@ -4,6 +4,8 @@
 // and `narrow` convert. Functions of generated expressions are named `op_*`; they treat NaN, integer overflow and
 // division by zero as crates/reference/src/expr.rs does.
 #pragma once
+// Functions of any integer compare with zero, unsigned ones too.
+#pragma nv_diag_suppress 186
 
 typedef signed char i8;
 typedef short i16;
@@ -110,16 +112,27 @@ template <int N, class T> INLINE void store_pack(T* to, const Pack<T, N>& v) {
     *reinterpret_cast<Raw<(int)sizeof(T) * N>*>(to) = v.raw;
 }
 
-// Floats as N elements of T.
-template <class T, int N> struct NarrowPack {
-    static INLINE Pack<T, N> from(const Compute<T>* x) {
-        Pack<T, N> v;
+// N computed values as elements of T.
+template <class T, int N> INLINE Pack<T, N> narrow_pack(const Compute<T>* x) {
+    Pack<T, N> v;
 #pragma unroll
-        for (int i = 0; i < N; i++) v.at[i] = narrow<T>(x[i]);
-        return v;
-    }
-};
-template <class T, int N> INLINE Pack<T, N> narrow_pack(const Compute<T>* x) { return NarrowPack<T, N>::from(x); }
+    for (int i = 0; i < N; i++) v.at[i] = narrow<T>(x[i]);
+    return v;
+}
+template <class T, int N> INLINE Pack<T, N> narrow_pairs(const float* x) {
+    Pack<T, N> v;
+    u32* words = reinterpret_cast<u32*>(&v);
+#pragma unroll
+    for (int i = 0; i < N / 2; i++) words[i] = narrow_pair<T>(x[2 * i], x[2 * i + 1]);
+    if (N == 1) v.at[0] = narrow<T>(x[0]);
+    return v;
+}
+template <int N> INLINE void store_narrow(f16* to, const float* x) { store_pack(to, narrow_pairs<f16, N>(x)); }
+template <int N> INLINE void store_narrow(bf16* to, const float* x) { store_pack(to, narrow_pairs<bf16, N>(x)); }
+// Rounds N computed values and stores them.
+template <int N, class T> INLINE void store_narrow(T* to, const Compute<T>* x) {
+    store_pack(to, narrow_pack<T, N>(x));
+}
 
 // Float functions.
 INLINE float op_max(float x, float y) {

@@ -20,5 +20,5 @@ pub use gather::{Gather, GatherElements, IndexType};
 pub use pad::{Fill, Pad, PadAxis};
 pub use reformat::Reformat;
 pub use resize::{Resize, ResizeDim, ResizeReady};
-pub use resize_taps::{Coordinates, Interpolation, Resampling, Rounding};
+pub use resize_taps::{Coordinates, Interpolation, Resampling, Rounding, Taps};
 pub use strided::{CopyAxis, Strided};

@@ -66,7 +66,7 @@ pub(crate) const MAX_TAPS: f64 = (1u64 << 25) as f64;
 
 /// For each output position of an axis its taps; none where the coordinate lies outside the input.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Taps {
+pub struct Taps {
     /// Position `o` has the taps `starts[o]..starts[o + 1]`.
     starts: Vec<u32>,
     /// Input position and weight.
@@ -75,12 +75,10 @@ pub(crate) struct Taps {
 
 impl Taps {
     /// Checks that tables for an axis of `from` elements resized to `to` are possible, and bounds their taps.
-    pub(crate) fn check(
-        r: &Resampling,
-        how: Interpolation,
-        from: usize,
-        to: usize,
-    ) -> Result<f64, KernelError> {
+    ///
+    /// # Errors
+    /// When the scale is unfit, the axis is empty, or the tables would be too large.
+    pub fn check(r: &Resampling, how: Interpolation, from: usize, to: usize) -> Result<f64, KernelError> {
         if !(r.scale.is_finite() && r.scale > 0.0) {
             return Err(format!("scale {} is no positive number", r.scale));
         }
@@ -100,13 +98,7 @@ impl Taps {
     }
 
     /// The taps of an axis that [`Taps::check`] accepted.
-    pub(crate) fn new(
-        r: &Resampling,
-        how: Interpolation,
-        coordinates: Coordinates,
-        from: usize,
-        to: usize,
-    ) -> Taps {
+    pub fn new(r: &Resampling, how: Interpolation, coordinates: Coordinates, from: usize, to: usize) -> Taps {
         let mut out = Taps { starts: vec![0], list: Vec::new() };
         for o in 0..to {
             let x = coordinate(r, coordinates, o, from, to);
@@ -126,7 +118,7 @@ impl Taps {
 
     /// The taps of output position `o`: input position and weight.
     #[inline(always)]
-    pub(crate) fn at(&self, o: usize) -> &[(u32, f32)] {
+    pub fn at(&self, o: usize) -> &[(u32, f32)] {
         &self.list[self.starts[o] as usize..self.starts[o + 1] as usize]
     }
 

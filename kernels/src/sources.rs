@@ -1,0 +1,301 @@
+//! The kernels that are no matrix products: what each is compiled with.
+
+use tactician_device::CodeSource;
+use tactician_types::{Binary, DType, Expr, ExprNode, Unary};
+
+use crate::{Grid, grid_text, source, storage_type};
+
+/// The entry of [`pointwise`].
+pub const POINTWISE: &str = "pointwise";
+/// The entry of [`pool`].
+pub const POOL: &str = "pool";
+/// The entry of [`reduce`] with lanes.
+pub const REDUCE_ROWS: &str = "reduce_rows";
+/// The entry of [`reduce`] without lanes.
+pub const REDUCE_COLUMNS: &str = "reduce_columns";
+/// The entry of [`arg_reduce`].
+pub const ARG_REDUCE: &str = "arg";
+/// The entry of [`softmax`] with lanes.
+pub const SOFTMAX_ROWS: &str = "softmax_rows";
+/// The entry of [`softmax`] without lanes.
+pub const SOFTMAX_COLUMNS: &str = "softmax_columns";
+/// The entry of [`norm`].
+pub const NORM: &str = "norm_rows";
+/// The entry of [`lrn`].
+pub const LRN: &str = "lrn";
+/// The entry of [`resize`].
+pub const RESIZE: &str = "resize";
+/// The entry of [`strided`].
+pub const STRIDED: &str = "strided";
+/// The entry of [`transpose`].
+pub const TRANSPOSE: &str = "transpose";
+/// The entry of [`interleave`] from plain order to channels last.
+pub const INTERLEAVE: &str = "interleave";
+/// The entry of [`interleave`] from channels last to plain order.
+pub const DEINTERLEAVE: &str = "deinterleave";
+/// The entry of [`concat`].
+pub const CONCAT: &str = "concat";
+/// The entry of [`pad`].
+pub const PAD: &str = "pad";
+/// The entry of [`gather`].
+pub const GATHER: &str = "gather";
+/// The entry of [`gather_elements`].
+pub const GATHER_ELEMENTS: &str = "gather_elements";
+
+fn defines(list: &[(&str, &dyn std::fmt::Display)]) -> Vec<String> {
+    list.iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+fn storage(dtype: DType) -> &'static str {
+    storage_type(dtype).unwrap_or("u8")
+}
+
+/// `pointwise/grid.cu`: `text` is the expression over a grid, of which a thread computes `vector` elements.
+pub fn pointwise(text: &str, vector: u32) -> CodeSource {
+    source("pointwise/grid.cu", text, &defines(&[("V", &vector)]))
+}
+
+/// `pool/window.cu`: `kind` 0 max, 1 mean inside, 2 mean with padding, 3 p-norm; `text` the epilogue.
+pub fn pool(text: &str, dtype: DType, kind: u32, vector: u32) -> CodeSource {
+    source("pool/window.cu", text, &defines(&[("ELEMENT", &storage(dtype)), ("KIND", &kind), ("V", &vector)]))
+}
+
+/// `reduce/axes.cu` over so many kept and reduced axes: rows of `lanes` threads, or columns. `kind` as numbered there.
+pub fn reduce(
+    text: &str,
+    dtype: DType,
+    kind: u32,
+    axes: (usize, usize),
+    vector: u32,
+    lanes: Option<u32>,
+) -> CodeSource {
+    let mut list = defines(&[
+        ("ELEMENT", &storage(dtype)),
+        ("KIND", &kind),
+        ("KEPT", &axes.0),
+        ("REDUCED", &axes.1),
+        ("V", &vector),
+    ]);
+    list.extend(lanes.map(|n| format!("LANES={n}")));
+    source("reduce/axes.cu", text, &list)
+}
+
+/// `reduce/arg.cu`.
+pub fn arg_reduce(dtype: DType, largest: bool, last: bool) -> CodeSource {
+    let list = defines(&[
+        ("ELEMENT", &storage(dtype)),
+        ("LARGEST", &i32::from(largest)),
+        ("LAST", &i32::from(last)),
+    ]);
+    source("reduce/arg.cu", "", &list)
+}
+
+/// `softmax/axis.cu`: rows of `lanes` threads, or columns.
+pub fn softmax(text: &str, dtype: DType, log: bool, vector: u32, lanes: Option<u32>) -> CodeSource {
+    let mut list = defines(&[("ELEMENT", &storage(dtype)), ("LOGARITHM", &i32::from(log)), ("V", &vector)]);
+    list.extend(lanes.map(|n| format!("LANES={n}")));
+    source("softmax/axis.cu", text, &list)
+}
+
+/// `norm/rows.cu`: `centre` subtracts the mean, `together` says that a group of elements lies together.
+pub fn norm(text: &str, dtype: DType, centre: bool, together: bool, vector: u32, lanes: u32) -> CodeSource {
+    let list = defines(&[
+        ("ELEMENT", &storage(dtype)),
+        ("CENTRE", &i32::from(centre)),
+        ("TOGETHER", &i32::from(together)),
+        ("V", &vector),
+        ("LANES", &lanes),
+    ]);
+    source("norm/rows.cu", text, &list)
+}
+
+/// `norm/lrn.cu`.
+pub fn lrn(text: &str, dtype: DType) -> CodeSource {
+    source("norm/lrn.cu", text, &defines(&[("ELEMENT", &storage(dtype))]))
+}
+
+/// `resize/taps.cu` over `axes` stored axes, those resized as bits.
+pub fn resize(dtype: DType, axes: usize, resized: u32, nearest: bool, vector: u32) -> CodeSource {
+    let list = defines(&[
+        ("ELEMENT", &storage(dtype)),
+        ("AXES", &axes),
+        ("RESIZED", &resized),
+        ("NEAREST", &i32::from(nearest)),
+        ("V", &vector),
+    ]);
+    source("resize/taps.cu", "", &list)
+}
+
+/// `move/strided.cu` in units of so many bytes.
+pub fn strided(unit: u32, axes: usize) -> CodeSource {
+    source("move/strided.cu", "", &defines(&[("UNIT", &unit), ("AXES", &axes)]))
+}
+
+/// `move/transpose.cu`: elements of `unit` bytes, `pack` at a time, `batch` axes that stay.
+pub fn transpose(unit: u32, pack: u32, batch: usize) -> CodeSource {
+    source("move/transpose.cu", "", &defines(&[("UNIT", &unit), ("PACK", &pack), ("BATCH", &batch)]))
+}
+
+/// `move/interleave.cu`: `pixels` pixels of `channels` channels a thread.
+pub fn interleave(unit: u32, channels: u32, pixels: u32) -> CodeSource {
+    let list = defines(&[("UNIT", &unit), ("CHANNELS", &channels), ("PIXELS", &pixels)]);
+    source("move/interleave.cu", "", &list)
+}
+
+/// `move/concat.cu` of so many operands.
+pub fn concat(unit: u32, count: usize) -> CodeSource {
+    let parameters: String = (0..count).map(|i| format!("const Unit* __restrict__ p{i}, ")).collect();
+    let pointers: String = (0..count).map(|i| format!("p{i}, ")).collect();
+    let text = format!("#define PARAMETERS {parameters}\n#define POINTERS {pointers}\n");
+    source("move/concat.cu", &text, &defines(&[("UNIT", &unit), ("COUNT", &count)]))
+}
+
+/// `move/pad.cu`: `mode` 0 constant, 1 reflect, 2 edge, 3 wrap.
+pub fn pad(unit: u32, axes: usize, mode: u32) -> CodeSource {
+    source("move/pad.cu", "", &defines(&[("UNIT", &unit), ("AXES", &axes), ("MODE", &mode)]))
+}
+
+/// `move/gather.cu` of whole parts; `index` is the type of indices.
+pub fn gather(unit: u32, index: DType) -> CodeSource {
+    source("move/gather.cu", "", &defines(&[("UNIT", &unit), ("INDEX", &storage(index))]))
+}
+
+/// `move/gather.cu` of elements.
+pub fn gather_elements(unit: u32, index: DType, axes: usize) -> CodeSource {
+    let list = defines(&[("UNIT", &unit), ("INDEX", &storage(index)), ("AXES", &axes)]);
+    source("move/gather.cu", "", &list)
+}
+
+/// One of each kind of text that kernels of this module compile: for checks.
+pub(crate) fn all() -> Vec<CodeSource> {
+    use DType::*;
+    let floats = [F32, F16, BF16];
+    let wide = |t: DType| if t == F32 { 4 } else { 8 };
+    let mut out = Vec::new();
+    let finish = |t: DType| epilogue(&[t; 2], &[0b01]);
+    let plain = |t: DType| epilogue(&[t], &[]);
+    for t in floats {
+        for (masks, v) in [(&[0b11u16, 0b11][..], wide(t)), (&[0b11, 0b01, 0], wide(t)), (&[0b11, 0b10], 1)] {
+            out.push(pointwise(&every_function(t, masks), v));
+        }
+        for kind in 0..4 {
+            out.push(pool(&finish(t), t, kind, wide(t)));
+            out.push(pool(&plain(t), t, kind, 1));
+        }
+        for kind in 0..10 {
+            out.push(reduce(&finish(t), t, kind, (2, 2), wide(t), None));
+            out.push(reduce(&finish(t), t, kind, (1, 1), wide(t), Some(32)));
+            out.push(reduce(&plain(t), t, kind, (2, 1), 1, Some(256)));
+        }
+        for log in [false, true] {
+            out.push(softmax(&finish(t), t, log, wide(t), Some(32)));
+            out.push(softmax(&finish(t), t, log, wide(t), Some(256)));
+            out.push(softmax(&finish(t), t, log, 1, None));
+        }
+        for (centre, together, lanes) in
+            [(true, true, 32), (true, true, 256), (false, true, 256), (true, false, 256)]
+        {
+            out.push(norm(&finish(t), t, centre, together, wide(t), lanes));
+        }
+        out.push(lrn(&finish(t), t));
+        out.push(resize(t, 3, 0b010, false, wide(t)));
+        out.push(resize(t, 4, 0b0110, false, 1));
+        out.push(resize(t, 4, 0b0110, true, wide(t)));
+        out.push(arg_reduce(t, true, false));
+    }
+    for t in [F64, I8, I16, I32, I64, U8, U16, U32, U64, Bool] {
+        out.push(pointwise(&casts(t), 4));
+        out.push(reduce(&plain(t), t, 2, (1, 1), 1, Some(32)));
+        if t != Bool {
+            out.push(pool(&plain(t), t, 0, 1));
+            out.push(reduce(&plain(t), t, 1, (2, 1), 1, None));
+            out.push(resize(t, 4, 0b1100, true, 1));
+            out.push(arg_reduce(t, false, true));
+        }
+    }
+    for kind in [0, 5, 7, 9] {
+        out.push(reduce(&plain(F64), F64, kind, (1, 1), 2, Some(256)));
+    }
+    out.push(softmax(&plain(F64), F64, false, 2, Some(256)));
+    out.push(norm(&plain(F64), F64, true, true, 2, 256));
+    for unit in [1, 2, 4, 8, 16] {
+        out.extend([1, 2, 4, 6].map(|axes| strided(unit, axes)));
+        out.extend([concat(unit, 2), concat(unit, 7)]);
+        out.extend([0, 1, 2, 3].map(|mode| pad(unit, 3, mode)));
+        out.extend([gather(unit, I64), gather(unit, I32)]);
+    }
+    for unit in [1, 2, 4, 8] {
+        out.push(transpose(unit, 1, 1));
+        out.push(transpose(unit, 1, 3));
+        out.extend([1, 3, 4].map(|c| interleave(unit, c, 16 / unit)));
+        out.push(gather_elements(unit, I64, 3));
+    }
+    out.extend([transpose(2, 2, 1), transpose(2, 2, 3), transpose(1, 4, 1)]);
+    out
+}
+
+/// `relu(x + operands)` over a grid of two axes.
+fn epilogue(inputs: &[DType], masks: &[u16]) -> String {
+    let mut e = Expr::empty();
+    let mut at = e.push(ExprNode::Input(0));
+    for i in 1..inputs.len() as u16 {
+        let operand = e.push(ExprNode::Input(i));
+        at = e.push(ExprNode::Binary(Binary::Add, at, operand));
+    }
+    if inputs.len() > 1 {
+        e.push(ExprNode::Unary(Unary::Relu, at));
+    }
+    generated(&e, inputs, true, masks)
+}
+
+fn generated(e: &Expr, inputs: &[DType], epilogue: bool, masks: &[u16]) -> String {
+    let text = Grid::new(&[6, 16], masks).map(|g| grid_text(e, inputs, epilogue, &g));
+    text.and_then(Result::ok).unwrap_or_else(|| "#error the expression does not fit\n".into())
+}
+
+/// An expression that uses every float function.
+fn every_function(t: DType, masks: &[u16]) -> String {
+    let mut e = Expr::empty();
+    let mut at = e.push(ExprNode::Input(0));
+    for &op in Unary::ALL {
+        if !matches!(op, Unary::Not | Unary::BitNot | Unary::IsNan | Unary::IsInf) {
+            at = e.push(ExprNode::Unary(op, at));
+        }
+    }
+    for i in 1..masks.len() as u16 {
+        let operand = e.push(ExprNode::Input(i));
+        use Binary::*;
+        for op in [Add, Sub, Mul, Div, Mod, Fmod, Pow, Max, Min] {
+            at = e.push(ExprNode::Binary(op, at, operand));
+        }
+        let less = e.push(ExprNode::Binary(Lt, at, operand));
+        at = e.push(ExprNode::Select(less, at, operand));
+    }
+    generated(&e, &vec![t; masks.len()], false, masks)
+}
+
+/// An expression that converts a type to every other and back, and uses every integer function on integers.
+fn casts(t: DType) -> String {
+    let mut e = Expr::empty();
+    let mut at = e.push(ExprNode::Input(0));
+    for to in DType::ALL {
+        let other = e.push(ExprNode::Cast(to, at));
+        let back = e.push(ExprNode::Cast(t, other));
+        at = back;
+    }
+    let operand = e.push(ExprNode::Input(1));
+    if t.is_int() {
+        for &op in Unary::ALL {
+            if matches!(op, Unary::Neg | Unary::Abs | Unary::Sign | Unary::Relu | Unary::BitNot) {
+                at = e.push(ExprNode::Unary(op, at));
+            }
+        }
+        for &op in Binary::ALL {
+            if !op.compares() && !matches!(op, Binary::And | Binary::Or | Binary::Xor) {
+                at = e.push(ExprNode::Binary(op, at, operand));
+            }
+        }
+    }
+    e.push(ExprNode::Binary(Binary::Eq, at, operand));
+    generated(&e, &[t; 2], false, &[0b11, 0b01])
+}
