@@ -30,8 +30,7 @@ impl Arguments {
 
     /// With one more `Divisor`.
     pub fn divisor(mut self, value: Divisor) -> Arguments {
-        let Divisor { value, multiplier, shift } = value;
-        for field in [value, multiplier, shift] {
+        for field in value.words() {
             self.0.extend(field.to_ne_bytes());
         }
         self
@@ -66,6 +65,11 @@ impl Divisor {
         let shift = value.next_power_of_two().trailing_zeros();
         let multiplier = ((1u64 << 32) * ((1u64 << shift) - u64::from(value)) / u64::from(value) + 1) as u32;
         Divisor { value, multiplier, shift }
+    }
+
+    /// The fields of the struct on the device.
+    pub fn words(self) -> [u32; 3] {
+        [self.value, self.multiplier, self.shift]
     }
 
     /// What kernels compute.

@@ -5,6 +5,9 @@
 
 mod arguments;
 mod expr;
+pub mod gemm;
+pub mod gemm_epilogue;
+mod gemm_sources;
 mod grid;
 pub mod sources;
 
@@ -20,7 +23,9 @@ include!(concat!(env!("OUT_DIR"), "/files.rs"));
 
 /// One of each kind of text that the families compile, for checks that all of it compiles for every architecture.
 pub fn all() -> Vec<CodeSource> {
-    sources::all()
+    let mut all = sources::all();
+    all.extend(gemm_sources::all());
+    all
 }
 
 /// The text of a source file by its path below `kernels/cuda`.

@@ -1,0 +1,175 @@
+//! Epilogues of kernels whose result is a matrix: rows are pixels or rows of a product, columns are channels.
+
+use std::fmt::Write;
+
+use tactician_types::{DType, Expr};
+
+use crate::expr_function;
+
+/// How an epilogue operand spreads over a result of rows and columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Over {
+    /// An element each, stored as the result is.
+    Full,
+    /// One value a column.
+    Columns,
+    /// One value a column of each image, stored as `[images][columns]`.
+    ImageColumns {
+        /// Columns of the result.
+        columns: usize,
+    },
+    /// One value.
+    Scalar,
+}
+
+/// The number that `mma_numbers.cuh` gives a stored type.
+pub fn stored_type(dtype: DType) -> Option<u32> {
+    match dtype {
+        DType::F32 => Some(0),
+        DType::F16 => Some(1),
+        DType::BF16 => Some(2),
+        _ => None,
+    }
+}
+
+fn stored(dtype: DType) -> Result<u32, String> {
+    stored_type(dtype).ok_or_else(|| format!("such kernels store no {dtype}"))
+}
+
+/// The prelude that `mma_epilogue.cuh` asks for. `expr` reads the kernel's sum, of type `anchor`, and then the
+/// operands.
+///
+/// # Errors
+/// When the expression does not fit the types, or a type is none of f32, f16 and bf16.
+pub fn matrix_epilogue(
+    expr: &Expr,
+    anchor: DType,
+    operands: &[(DType, Over)],
+    output: DType,
+) -> Result<String, String> {
+    let mut types = vec![anchor];
+    types.extend(operands.iter().map(|o| o.0));
+    let mut text = expr_function("epilogue_value", expr, &types)?;
+    let (mut params, mut args, mut loads) = (String::new(), String::new(), String::new());
+    let mut value = String::from("v[i]");
+    for (i, &(dtype, over)) in operands.iter().enumerate() {
+        let t = stored(dtype)?;
+        let _ = write!(params, ", const void* __restrict__ e{i}");
+        let _ = write!(args, ", e{i}");
+        let from = match over {
+            Over::Full => "at".to_owned(),
+            Over::Columns => "column".to_owned(),
+            Over::ImageColumns { columns } => format!("(long long)image * {columns} + column"),
+            Over::Scalar => {
+                let _ = write!(loads, " const float x{i} = load_float<{t}>(e{i}, 0);");
+                let _ = write!(value, ", x{i}");
+                continue;
+            }
+        };
+        let _ = write!(loads, " float x{i}[V]; load_floats<{t}, V>(x{i}, e{i}, {from});");
+        let _ = write!(value, ", x{i}[i]");
+    }
+    let _ = writeln!(text, "#define EPILOGUE_PARAMS {params}");
+    let _ = writeln!(text, "#define EPILOGUE_ARGS {args}");
+    let _ = writeln!(text, "#define EPILOGUE_LOADS {loads}");
+    let _ = writeln!(text, "#define EPILOGUE_VALUE(i) (float)epilogue_value({value})");
+    let _ = writeln!(text, "#define OUTPUT_TYPE {}", stored(output)?);
+    Ok(text)
+}
+
+/// An operand's steps along the axes of the result; axes it does not have step by 0.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Strided {
+    /// Its type.
+    pub dtype: DType,
+    /// Elements from one position to the next along each axis of the result.
+    pub steps: Vec<usize>,
+}
+
+/// The prelude for kernels that compute one output a thread, by its index in the plain order of `sizes`: any operand
+/// that broadcasts. Defines `EPILOGUE_PARAMS`, `EPILOGUE_ARGS`, `OUTPUT_TYPE` and
+/// `epilogue_at(value, index, operands…)`.
+///
+/// # Errors
+/// As [`matrix_epilogue`], or when steps do not match `sizes`.
+pub fn strided_epilogue(
+    expr: &Expr,
+    anchor: DType,
+    sizes: &[usize],
+    operands: &[Strided],
+    output: DType,
+) -> Result<String, String> {
+    let mut types = vec![anchor];
+    types.extend(operands.iter().map(|o| o.dtype));
+    let mut text = String::from("#include \"mma_numbers.cuh\"\n");
+    text += &expr_function("epilogue_value", expr, &types)?;
+    let (mut params, mut args) = (String::new(), String::new());
+    let mut body = String::new();
+    let mut value = String::from("value");
+    for (i, o) in operands.iter().enumerate() {
+        let _ = write!(params, ", const void* __restrict__ e{i}");
+        let _ = write!(args, ", e{i}");
+        let from = offset(sizes, &o.steps)?;
+        let _ = writeln!(body, "    const float x{i} = load_float<{}>(e{i}, {from});", stored(o.dtype)?);
+        let _ = write!(value, ", x{i}");
+    }
+    let _ = writeln!(text, "#define EPILOGUE_PARAMS {params}");
+    let _ = writeln!(text, "#define EPILOGUE_ARGS {args}");
+    let _ = writeln!(text, "#define OUTPUT_TYPE {}", stored(output)?);
+    let _ = writeln!(
+        text,
+        "__device__ __forceinline__ float epilogue_at(float value, long long index EPILOGUE_PARAMS) {{"
+    );
+    let _ = writeln!(text, "{body}    return (float)epilogue_value({value});\n}}");
+    Ok(text)
+}
+
+/// A device function `name(long long)`: the element at which something begins, by its index in the plain order of
+/// `sizes`; `steps` elements along each axis.
+///
+/// # Errors
+/// When there are not as many steps as sizes, or too many elements.
+pub fn strided_index(name: &str, sizes: &[usize], steps: &[usize]) -> Result<String, String> {
+    let at = offset(sizes, steps)?;
+    Ok(format!("__device__ __forceinline__ long long {name}(long long index) {{\n    return {at};\n}}\n"))
+}
+
+/// The sum of the steps to position `index` of the plain order of `sizes`.
+fn offset(sizes: &[usize], steps: &[usize]) -> Result<String, String> {
+    if steps.len() != sizes.len() {
+        return Err(format!("{} steps for {} axes", steps.len(), sizes.len()));
+    }
+    let mut from = String::from("0");
+    let mut inner = 1usize;
+    for (&n, &step) in sizes.iter().zip(steps).rev() {
+        if step != 0 && n > 1 {
+            let _ = write!(from, " + index / {inner}ll % {n}ll * {step}ll");
+        }
+        inner = inner.checked_mul(n).ok_or("there are too many elements")?;
+    }
+    Ok(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use tactician_types::Binary;
+
+    use super::*;
+
+    #[test]
+    fn loads_what_the_expression_reads() {
+        let e = Expr::binary(Binary::Add);
+        let text = matrix_epilogue(&e, DType::F16, &[(DType::F16, Over::Columns)], DType::F16).unwrap();
+        assert!(text.contains("float x0[V]; load_floats<1, V>(x0, e0, column);"), "{text}");
+        assert!(text.contains("(float)epilogue_value(v[i], x0[i])"), "{text}");
+        assert!(text.contains("#define OUTPUT_TYPE 1"), "{text}");
+        assert!(matrix_epilogue(&e, DType::F16, &[(DType::I8, Over::Full)], DType::F16).is_err());
+    }
+
+    #[test]
+    fn steps_only_along_the_axes_that_an_operand_has() {
+        let text = strided_index("f", &[2, 3, 5], &[0, 7, 1]).unwrap();
+        assert!(text.contains("return 0 + index / 1ll % 5ll * 1ll + index / 5ll % 3ll * 7ll;"), "{text}");
+        assert!(strided_index("f", &[2], &[]).is_err());
+    }
+}

@@ -1,0 +1,150 @@
+//! The kernels of convolutions and matrix products, with one of each kind of options: for checks.
+
+use tactician_device::CodeSource;
+use tactician_types::{Binary, DType, Expr, ExprNode, Unary};
+
+use crate::gemm::{MMA_TILES, MmaPlan, Split};
+use crate::gemm_epilogue::{Over, Strided, matrix_epilogue, stored_type, strided_epilogue, strided_index};
+use crate::source;
+
+/// `relu(x + bias + residual)`.
+fn expression() -> Expr {
+    let mut e = Expr::empty();
+    let inputs = [0, 1, 2].map(|i| e.push(ExprNode::Input(i)));
+    let sum = e.push(ExprNode::Binary(Binary::Add, inputs[0], inputs[1]));
+    let sum = e.push(ExprNode::Binary(Binary::Add, sum, inputs[2]));
+    e.push(ExprNode::Unary(Unary::Relu, sum));
+    e
+}
+
+fn define(list: &[(&str, u32)]) -> Vec<String> {
+    list.iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+pub(crate) fn all() -> Vec<CodeSource> {
+    let mut out = Vec::new();
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        let Ok(epilogue) =
+            matrix_epilogue(&expression(), dtype, &[(dtype, Over::Columns), (dtype, Over::Full)], dtype)
+        else {
+            continue;
+        };
+        tensor_cores(dtype, &epilogue, &mut out);
+        cores(dtype, &epilogue, &mut out);
+        any(dtype, &mut out);
+    }
+    out
+}
+
+fn tensor_cores(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
+    for (i, tile) in MMA_TILES.iter().enumerate() {
+        // Short floats compile alike.
+        if dtype == DType::F32 && tile.groups || dtype == DType::BF16 && i % 5 != 0 {
+            continue;
+        }
+        let split = [Split::None, Split::Cluster(4), Split::Scratch(4)][i % 3];
+        let plan = MmaPlan { tile: *tile, split };
+        let prelude = format!("{epilogue}{}", plan.prelude(dtype));
+        let mut defines = plan.defines(dtype, [8, 4, 1][i / 3 % 3]);
+        defines.push(format!("POINTWISE={}", i % 2));
+        out.push(source("conv/mma.cu", &prelude, &defines));
+        defines.pop();
+        let turned = u32::from(dtype != DType::F32 && !tile.groups);
+        let along_m = turned * u32::from(i % 2 == 0 && tile.fits_along(tile.m, dtype));
+        let along_n = turned * u32::from(i % 4 < 2 && tile.fits_along(tile.n, dtype));
+        defines.extend(define(&[
+            ("A_ALONG_M", along_m),
+            ("B_ALONG_N", along_n),
+            ("CONSTANT_B", 1 - along_n),
+        ]));
+        out.push(source("gemm/mma.cu", &prelude, &defines));
+    }
+    if dtype == DType::F32 {
+        return;
+    }
+    for (m, n, warps, stages) in [(128, 64, (4, 1), 5), (64, 32, (2, 2), 1), (32, 64, (1, 4), 16)] {
+        let defines = define(&[
+            ("TILE_M", m),
+            ("TILE_N", n),
+            ("TILE_K", 32),
+            ("WARPS_M", warps.0),
+            ("WARPS_N", warps.1),
+            ("STAGES", stages),
+            ("ELEMENT", stored_type(dtype).unwrap_or(0)),
+            ("VECTOR", 8),
+        ]);
+        out.push(source("conv/first.cu", epilogue, &defines));
+    }
+}
+
+/// Kernels on CUDA cores.
+fn cores(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
+    let element = ("ELEMENT", stored_type(dtype).unwrap_or(0));
+    let batches = ["batch_a", "batch_b"].map(|n| strided_index(n, &[3, 4], &[0, 64]).unwrap_or_default());
+    let batched = format!("{epilogue}{}", batches.concat());
+    for (m, n, thread, load, vector, partial) in [
+        (128, 128, (8, 8), 4, 4, 0),
+        (128, 64, (8, 4), 1, 1, 1),
+        (64, 64, (4, 4), 4, 2, 1),
+        (32, 32, (4, 4), 1, 4, 0),
+    ] {
+        let tile = [
+            ("TILE_M", m),
+            ("TILE_N", n),
+            ("TILE_K", 16),
+            ("THREAD_M", thread.0),
+            ("THREAD_N", thread.1),
+            ("VECTOR", vector),
+            ("PARTIAL", partial),
+            element,
+        ];
+        let mut defines = define(&tile);
+        defines.push(format!("LOAD={load}"));
+        out.push(source("conv/simt.cu", epilogue, &defines));
+        defines.pop();
+        defines.extend(define(&[("A_ALONG_M", partial), ("B_ALONG_N", load & 1)]));
+        out.push(source("gemm/simt.cu", &batched, &defines));
+    }
+    let widest = if dtype == DType::F32 { 4 } else { 8 };
+    for (window, stride, dilation, columns, vector) in
+        [(3, 1, 1, 4, widest), (3, 2, 1, 4, widest), (5, 1, 2, 2, 1), (7, 1, 1, 4, widest / 2)]
+    {
+        let defines = define(&[
+            element,
+            ("VECTOR", vector),
+            ("COLUMNS", columns),
+            ("WINDOW_H", window),
+            ("WINDOW_W", window),
+            ("STRIDE_W", stride),
+            ("DILATION_W", dilation),
+        ]);
+        out.push(source("conv/depthwise.cu", epilogue, &defines));
+    }
+    for (warps, outputs, rows, vector, constant) in
+        [(8, 1, 1, widest, 1), (2, 4, 4, widest, 0), (1, 4, 2, 1, 1)]
+    {
+        let defines = define(&[
+            element,
+            ("VECTOR", vector),
+            ("WARPS", warps),
+            ("OUTPUTS", outputs),
+            ("ROWS", rows),
+            ("CONSTANT_B", constant),
+        ]);
+        out.push(source("gemm/gemv.cu", epilogue, &defines));
+    }
+}
+
+fn any(dtype: DType, out: &mut Vec<CodeSource>) {
+    let operand = |steps: &[usize]| Strided { dtype, steps: steps.to_vec() };
+    let operands = [operand(&[0, 1, 0, 0]), operand(&[0, 0, 5, 1])];
+    let Ok(epilogue) = strided_epilogue(&expression(), dtype, &[2, 3, 4, 5], &operands, dtype) else {
+        return;
+    };
+    let element = format!("ELEMENT={}", stored_type(dtype).unwrap_or(0));
+    for transposed in [0, 1] {
+        out.push(source("conv/any.cu", &epilogue, &[element.clone(), format!("TRANSPOSED={transposed}")]));
+    }
+    let batches = ["batch_a", "batch_b"].map(|n| strided_index(n, &[2, 3], &[12, 4]).unwrap_or_default());
+    out.push(source("gemm/any.cu", &format!("{epilogue}{}", batches.concat()), &[element]));
+}
