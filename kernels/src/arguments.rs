@@ -93,7 +93,7 @@ mod tests {
                 (0..1000).chain([d, d.saturating_mul(7).min(top - 1), top / 2, top - 1].map(near).concat());
             for n in numbers.filter(|&n| n <= top) {
                 assert_eq!(divisor.divide(n), n / d, "{n} / {d}");
-                let sum = (u64::from(n) * u64::from(divisor.multiplier) >> 32) + u64::from(n);
+                let sum = ((u64::from(n) * u64::from(divisor.multiplier)) >> 32) + u64::from(n);
                 assert!(sum <= u64::from(u32::MAX), "{n} / {d} overflows");
             }
         }
