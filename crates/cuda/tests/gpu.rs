@@ -1,6 +1,10 @@
 //! The backend on a real GPU. Without one, every test says why it is skipped.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests stop at the first surprise and say why they skip"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;

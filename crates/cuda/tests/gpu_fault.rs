@@ -1,6 +1,10 @@
 //! What a faulting kernel leaves behind. In a process of its own: after the fault the GPU refuses this one everything.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests stop at the first surprise and say why they skip"
+)]
 
 use tactician_cuda::{CudaDevice, Launch, Launches, obstacle};
 use tactician_device::{CodeSource, Device, Span, StepDesc};

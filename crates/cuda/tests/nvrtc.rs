@@ -1,6 +1,10 @@
 //! Compiling without a GPU. Without NVRTC on the loader path, every test says that it is skipped.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests stop at the first surprise and say why they skip"
+)]
 
 use tactician_cuda::{Lib, compile_for, library};
 use tactician_device::CodeSource;

@@ -23,7 +23,7 @@ fn a_tactic_that_breaks_the_device_is_the_only_one_blamed() {
     let step = &all[0].emit(&[None, None]).unwrap().steps[0];
     let broken = ReplayDevice::new().failure(step.kernel, &step.params, Failure::Fault);
     let mut table = TacticTable::new();
-    let e = tune(&broken, &[problem.clone()], &mut table, &options, &mut |_| {}).unwrap_err();
+    let e = tune(&broken, std::slice::from_ref(&problem), &mut table, &options, &mut |_| {}).unwrap_err();
     assert!(matches!(&e, TuneError::Fault { tactic, .. } if *tactic == all[0].id), "{e}");
     assert!(e.to_string().contains("start again with the same table"), "{e}");
     let context = table.context(&facts(&broken));
