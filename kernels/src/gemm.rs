@@ -233,7 +233,8 @@ pub fn plans(p: &Product, limits: &Limits, most: usize, suits: impl Fn(&MmaTile)
 
 /// Every plan that makes sense, with a guess of its cost.
 fn candidates(p: &Product, limits: &Limits, suits: impl Fn(&MmaTile) -> bool) -> Vec<(f64, MmaPlan)> {
-    let clusters = [2, 4, 8].map(Split::Cluster);
+    // Clusters of more than 8 blocks are not portable; sm_90 has them.
+    let clusters = [2, 4, 8, 16].map(Split::Cluster);
     let scratch = [2, 4, 8, 16].map(Split::Scratch);
     let splits: Vec<Split> = [Split::None].into_iter().chain(clusters).chain(scratch).collect();
     MMA_TILES
@@ -286,7 +287,9 @@ fn cost(p: &Product, limits: &Limits, plan: &MmaPlan) -> Option<f64> {
     if parts > 1 && (stages < 2 || stages * (parts - 1) >= all) {
         return None;
     }
-    if matches!(plan.split, Split::Cluster(_)) && !limits.clusters {
+    if let Split::Cluster(n) = plan.split
+        && (!limits.clusters || n > 8 && !limits.groups)
+    {
         return None;
     }
     let tiles = p.m.div_ceil(u64::from(t.m)) * p.n.div_ceil(u64::from(t.n)) * p.batches;
