@@ -29,6 +29,7 @@ pub use tactician_reference as reference;
 pub use tactician_runtime as runtime;
 pub use tactician_runtime::{Context, Engine, EngineError, RunError, Tensor};
 pub use tactician_select as selection;
+pub use tactician_tactics as tactics;
 pub use tactician_tune as tuning;
 pub use tactician_types::{Bytes, DType, Layout};
 

@@ -85,8 +85,7 @@ fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
 #[test]
 fn unsafe_code_stays_where_it_belongs() {
     // `plan` and `onnx` map files; `runtime` and `tune` run steps on raw spans.
-    let allowed =
-        ["device", "cpu", "cuda", "cudnn-sys", "cublaslt-sys", "runtime", "plan", "tune", "onnx"];
+    let allowed = ["device", "cpu", "cuda", "cudnn-sys", "cublaslt-sys", "runtime", "plan", "tune", "onnx"];
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir(root().join("crates")).expect("crates/ is there") {
         let path = entry.expect("an entry").path();

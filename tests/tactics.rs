@@ -3,10 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use tactician::cuda::CudaDevice;
 use tactician::ir::*;
+use tactician::tactics::tactics;
 use tactician::tuning::{TacticTable, TuneOptions, Verdict, facts, tune};
 use tactician::{CpuDevice, Device};
 
@@ -61,28 +62,68 @@ fn add(other: Given<'_>) -> (Expr, Option<Given<'_>>) {
     (Expr::binary(Binary::Add), Some(other))
 }
 
-/// Runs every tactic for the problems on every instruction set and checks the verdicts.
+/// Runs every tactic for the problems on every instruction set, and on the GPU where there is one, and checks the
+/// verdicts. `TACTICIAN_TEST_DEVICE=cpu` or `=cuda` holds the tests to one kind.
 fn all_pass(problems: &[Problem]) {
-    let mut options = TuneOptions::default();
-    options.timing.rounds = 1;
-    options.timing.sample = Duration::from_micros(20);
-    for &isa in tactician::isas() {
-        for threads in [1, 2] {
-            let device: Arc<dyn Device> =
-                Arc::new(CpuDevice::new(Some(threads)).unwrap().with_isa(isa).unwrap());
-            let mut table = TacticTable::new();
-            let report = tune(device.as_ref(), problems, &mut table, &options, &mut |_| {}).unwrap();
-            let text: Vec<String> =
-                report.rejected.iter().map(|(p, t, r)| format!("{t} for {p}: {r}")).collect();
-            assert!(text.is_empty(), "{isa:?}, {threads} threads:\n{}", text.join("\n"));
-            let context = table.context(&facts(device.as_ref()));
-            for p in problems {
-                let rows = table.rows(&context, &p.to_string()).unwrap();
-                let free = rows.values().any(|r| r.workspace == 0 && matches!(r.verdict, Verdict::Timed(_)));
-                assert!(free, "{isa:?}: nothing for {p} without workspace");
+    let only = std::env::var("TACTICIAN_TEST_DEVICE").unwrap_or_default();
+    if only != "cuda" {
+        for &isa in tactician::isas() {
+            for threads in [1, 2] {
+                let device = CpuDevice::new(Some(threads)).unwrap().with_isa(isa).unwrap();
+                pass_on(&device, problems, &format!("{isa:?}, {threads} threads"));
             }
         }
     }
+    if only != "cpu" {
+        on_gpu(problems);
+    }
+}
+
+/// As they are, and with 16-bit floats.
+fn on_gpu(problems: &[Problem]) {
+    let device = match CudaDevice::new(0) {
+        Ok(d) => d,
+        Err(e) => return println!("skipped on the GPU: {e}"),
+    };
+    for dtype in [F, DType::F16, DType::BF16] {
+        let list: Vec<Problem> = problems.iter().map(|p| with_floats(p, dtype)).collect();
+        // Some operations have no kernel for the GPU yet.
+        let (served, rest): (Vec<Problem>, Vec<Problem>) =
+            list.into_iter().partition(|p| !tactics(p, device.info()).is_empty());
+        for p in rest {
+            println!("not served by the GPU: {p}");
+        }
+        pass_on(&device, &served, &format!("GPU, {dtype}"));
+    }
+}
+
+/// The problem with another type in place of `f32`.
+fn with_floats(problem: &Problem, dtype: DType) -> Problem {
+    let mut p = problem.clone();
+    let types = p.operands.iter_mut().map(|o| &mut o.ty).chain([&mut p.result, &mut p.output]);
+    types.filter(|t| t.dtype == F).for_each(|t| t.dtype = dtype);
+    p
+}
+
+fn pass_on(device: &dyn Device, problems: &[Problem], on: &str) {
+    let mut options = TuneOptions { tf32: true, ..TuneOptions::default() };
+    options.timing.rounds = 1;
+    options.timing.sample = Duration::from_micros(20);
+    let (mut text, mut table) = (Vec::new(), TacticTable::new());
+    for p in problems {
+        match tune(device, std::slice::from_ref(p), &mut table, &options, &mut |_| {}) {
+            Ok(report) => {
+                text.extend(report.rejected.iter().map(|(p, t, r)| format!("{t} for {p}: {r}")));
+                let context = table.context(&facts(device));
+                let rows = table.rows(&context, &p.to_string()).unwrap();
+                if !rows.values().any(|r| r.workspace == 0 && matches!(r.verdict, Verdict::Timed(_))) {
+                    text.push(format!("nothing for {p} without workspace"));
+                }
+            }
+            Err(e) => text.push(format!("{p}: {e}")),
+        }
+    }
+    assert!(text.is_empty(), "{on}:\n{}", text.join("\n"));
 }
 
 fn conv(spatial: usize, pad: usize, stride: usize, dilation: usize, groups: usize) -> Op {
@@ -349,5 +390,32 @@ fn layouts_change_both_ways() {
         problem(identity(), &[(&[1, 32, 7], F, false)], &[]),
         problem(identity(), &[(&[2, 3, 4, 5], DType::F16, false)], &[]),
         problem(identity(), &[(&[6, 5], F, false)], &[]),
+    ]);
+}
+
+/// Shapes of real networks, where the tiles and splits of tensor-core kernels differ.
+#[test]
+fn convolutions_of_networks_on_the_gpu() {
+    let c = |n: usize, c: usize, k: usize, size: usize, window: usize, stride: usize, residual: bool| {
+        let out = (size + 2 * (window / 2) - window) / stride + 1;
+        let (x, w) = ([n, c, size, size], [k, c, window, window]);
+        let (bias, full) = ([k, 1, 1], [n, k, out, out]);
+        let mut after = vec![add((&bias, F, true))];
+        if residual {
+            after.push(add((&full, F, false)));
+        }
+        after.push(relu());
+        problem(conv(2, window / 2, stride, 1, 1), &[(&x, F, false), (&w, F, true)], &after)
+    };
+    on_gpu(&[
+        c(1, 64, 64, 56, 3, 1, false),
+        c(1, 64, 256, 56, 1, 1, true),
+        c(2, 128, 128, 28, 3, 2, false),
+        c(1, 256, 1024, 14, 1, 1, true),
+        c(3, 256, 256, 14, 3, 1, false),
+        c(1, 512, 512, 7, 3, 1, false),
+        c(1, 1024, 2048, 14, 1, 2, false),
+        c(1, 3, 64, 64, 7, 2, false),
+        c(1, 24, 40, 9, 5, 1, true),
     ]);
 }

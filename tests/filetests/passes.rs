@@ -10,7 +10,10 @@ pub(crate) fn run(test: &str, graph: Graph) -> Result<String, Failed> {
         "canonicalize" => Ok(text::print(&canonicalize(graph)?.0)),
         "regions" => regions(graph),
         _ if test.starts_with("precision ") => match lower(&graph, test["precision ".len()..].parse()?) {
-            Ok(low) => Ok(text::print(&verify(low)?)),
+            Ok(low) => {
+                let low = verify(low)?;
+                Ok(text::print(&low))
+            }
             Err(e) => Ok(format!("{e}\n")),
         },
         _ => {

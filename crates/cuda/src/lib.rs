@@ -10,8 +10,8 @@
 
 mod compile;
 mod copy;
-pub mod cudnn;
 pub mod cublaslt;
+pub mod cudnn;
 mod device;
 mod driver;
 mod elf;

@@ -3,8 +3,8 @@
 use tactician_device::{DeviceError, Executable, StepDesc};
 
 use crate::copy::Copy;
-use crate::cudnn;
 use crate::cublaslt::{self, MatmulStep};
+use crate::cudnn;
 use crate::device::CudaDevice;
 use crate::launch::Launches;
 use crate::launch_step::LaunchStep;
