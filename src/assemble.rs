@@ -124,7 +124,7 @@ fn output_homes(parts: &Parts<'_>) -> BTreeMap<Stored, Home> {
         homes.entry((*value, Layout::Plain)).or_insert(Home::Output(i as u32));
     }
     for chosen in parts.regions.iter().rev() {
-        if chosen.tactic.id.starts_with("view/") {
+        if chosen.tactic.view {
             let out = homes.get(&(chosen.region.output, Layout::Plain)).copied();
             if let (Some(home), Some(&input)) = (out, chosen.region.inputs.first()) {
                 homes.entry((input, Layout::Plain)).or_insert(home);

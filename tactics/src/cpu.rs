@@ -87,7 +87,16 @@ pub(crate) fn kernel_tactic<K: Kernel + Clone>(
         });
         Ok(out)
     };
-    Some(Tactic { id, inputs, output, workspace: scratch, growth: Growth::NONE, emit: Arc::new(emit) })
+    Some(Tactic {
+        id,
+        inputs,
+        output,
+        workspace: scratch,
+        growth: Growth::NONE,
+        view: false,
+        code: None,
+        emit: Arc::new(emit),
+    })
 }
 
 pub(crate) fn encode<K: Kernel>(kernel: &K) -> Result<Vec<u8>, String> {

@@ -61,7 +61,7 @@ pub(crate) fn step_tactic(
             _ => Layout::Plain,
         })
         .collect();
-    let workspace = step.scratch;
+    let (workspace, code) = (step.scratch, step.code.clone());
     let name = id.clone();
     let emit = move |constants: &[Option<Tensor>]| {
         let fail = |problem: String| EmitError { tactic: name.clone(), problem };
@@ -96,5 +96,5 @@ pub(crate) fn step_tactic(
         });
         Ok(out)
     };
-    Some(Tactic { id, inputs, output, workspace, growth, emit: Arc::new(emit) })
+    Some(Tactic { id, inputs, output, workspace, growth, view: false, code, emit: Arc::new(emit) })
 }

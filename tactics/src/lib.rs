@@ -21,7 +21,7 @@ pub mod layout;
 use std::fmt;
 
 pub use emission::{Arg, Emission, Emit, EmitError, Packed, StepSpec};
-use tactician_device::DeviceInfo;
+use tactician_device::{CodeSource, DeviceInfo};
 use tactician_ir::{Problem, Tensor};
 use tactician_types::{Growth, Layout};
 
@@ -48,6 +48,10 @@ pub struct Tactic {
     pub workspace: u64,
     /// How much larger its rounding error may be than that of plain summation: the constants of the algorithm.
     pub growth: Growth,
+    /// Whether it runs nothing: the output is an operand's bytes as they are.
+    pub view: bool,
+    /// Code that its steps run, known before they are made, so that it can be compiled ahead.
+    pub code: Option<CodeSource>,
     /// Makes the steps.
     pub emit: Emit,
 }

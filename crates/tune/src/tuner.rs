@@ -1,8 +1,9 @@
 //! The tuner: for every problem, every tactic, once: filter, gate, time, record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tactician_device::{Device, DeviceError, Stream};
+use tactician_device::{CodeSource, Device, DeviceError, Stream};
 use tactician_ir::{Problem, Tensor};
 use tactician_tactics::{Tactic, tactics};
 use tactician_types::Bytes;
@@ -160,6 +161,18 @@ pub fn tune(
     let mut stream = device.stream()?;
     let unique: BTreeMap<String, &Problem> = problems.iter().map(|p| (p.to_string(), p)).collect();
     let mut report = TuneReport { problems: unique.len(), ..TuneReport::default() };
+    if !options.frozen {
+        compile_ahead(
+            device,
+            unique.iter().flat_map(|(key, problem)| {
+                let known = table.rows(&context, key);
+                let wanted = move |t: &Tactic| {
+                    filtered(t, options).is_none() && known.is_none_or(|rows| !rows.contains_key(&t.id))
+                };
+                tactics(problem, device.info()).into_iter().filter(wanted).filter_map(|t| t.code)
+            }),
+        );
+    }
     for (done, (key, problem)) in unique.iter().enumerate() {
         let all = tactics(problem, device.info());
         if all.is_empty() {
@@ -209,6 +222,23 @@ pub fn tune(
     Ok(report)
 }
 
+/// Compiles on all processors what will be needed; the device keeps it. What does not compile fails again, with its
+/// reason, when its tactic is tried.
+fn compile_ahead(device: &dyn Device, sources: impl Iterator<Item = CodeSource>) {
+    let list: Vec<CodeSource> = sources.collect::<HashSet<_>>().into_iter().collect();
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(list.len());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(source) = list.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let _ = device.compile(source);
+                }
+            });
+        }
+    });
+}
+
 /// Why the options exclude a tactic, if they do.
 pub fn filtered(tactic: &Tactic, options: &TuneOptions) -> Option<String> {
     if tactic.workspace > options.workspace_limit {
@@ -253,8 +283,7 @@ fn measure(
             };
             (tactic.id.clone(), row)
         };
-        if tactic.emit(&constants(problem, gate.operands())).is_ok_and(|e| e.steps.is_empty()) {
-            // A view runs nothing.
+        if tactic.view {
             let timing = Timing {
                 median_us: 0.0,
                 min_us: 0.0,

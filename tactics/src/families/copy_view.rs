@@ -30,6 +30,8 @@ impl Family for View {
             output: Layout::Plain,
             workspace: 0,
             growth: Growth::NONE,
+            view: true,
+            code: None,
             emit: Arc::new(|_| Ok(Emission { view_of: Some(0), ..Emission::default() })),
         }]
     }

@@ -251,7 +251,7 @@ pub(crate) fn tactic<K: Kernel + Clone>(
         });
         Ok(out)
     };
-    Some(Tactic { id, inputs, output, workspace: scratch, growth: Growth::NONE, emit: Arc::new(emit) })
+    Some(Tactic { id, inputs, output, workspace: scratch, growth: Growth::NONE, view: false, code: None, emit: Arc::new(emit) })
 }
 
 #[cfg(test)]

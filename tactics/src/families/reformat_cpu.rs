@@ -58,6 +58,8 @@ fn change(problem: &Problem, cpu: &CpuInfo, sizes: &[usize], from: Layout, to: L
             output: to,
             workspace: 0,
             growth: Growth::NONE,
+            view: true,
+            code: None,
             emit: Arc::new(|_| Ok(Emission { view_of: Some(0), ..Emission::default() })),
         });
     }

@@ -56,6 +56,8 @@ fn change(problem: &Problem, cuda: &CudaInfo, sizes: &[usize], from: Layout, to:
             output: to,
             workspace: 0,
             growth: Growth::NONE,
+            view: true,
+            code: None,
             emit: Arc::new(|_| Ok(Emission { view_of: Some(0), ..Emission::default() })),
         }];
     }

@@ -154,6 +154,7 @@ fn tactic(
     let launch = launch(cuda, sources::RESIZE, work, 256, args);
     let code = sources::resize(dtype, list.len(), resized, nearest, v);
     let step = DeviceStep::launches(code, vec![launch], 0);
+    let step_code = step.code.clone();
     let table: Arc<[u8]> = bytemuck::cast_slice(&words).into();
     let emit = move |_: &[Option<Tensor>]| -> Result<Emission, EmitError> {
         let packed = Packed { note: "resize tables".into(), bytes: table.to_vec() };
@@ -173,6 +174,8 @@ fn tactic(
         output: layout,
         workspace: 0,
         growth: Growth::NONE,
+        view: false,
+        code: step_code,
         emit: Arc::new(emit),
     })
 }
