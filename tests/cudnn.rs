@@ -2,6 +2,7 @@
 //! it is recorded. Elsewhere these tests say why they do nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::print_stderr, reason = "it says why it does nothing")]
 
 use std::time::Duration;
 
