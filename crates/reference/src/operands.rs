@@ -109,19 +109,22 @@ pub fn random_operands(problem: &Problem, seed: u64) -> Result<Vec<Tensor>, Refe
     operands(problem, seed, |r, _| r.normal())
 }
 
-/// Values that break careless kernels: magnitudes from 2⁻⁸ to 2⁸ side by side, exact and negative zeros, runs of equal
+/// Values that break careless kernels: magnitudes from 2⁻⁸ to 2⁸ (2³ where there is `f16`, which sums of products of
+/// larger ones would overflow) side by side, exact and negative zeros, runs of equal
 /// values, runs below zero (which padding with zero would win).
 ///
 /// # Errors
 /// When a size is open.
 pub fn adversarial_operands(problem: &Problem, seed: u64) -> Result<Vec<Tensor>, ReferenceError> {
+    let types = problem.operands.iter().map(|o| o.ty.dtype).chain([problem.output.dtype]);
+    let exponents = if types.into_iter().any(|t| t == DType::F16) { 12 } else { 17 };
     operands(problem, seed ^ 0x00AD_5E25_A1A1_0000, |r, at| {
         let v = r.normal();
         let pick = r.next();
         match (at / 61 % 4, pick % 16) {
             (0, 0) => 0.0,
             (0, 1) => -0.0,
-            (0, _) => v * 2f64.powi((pick >> 8) as i32 % 17 - 8),
+            (0, _) => v * 2f64.powi((pick >> 8) as i32 % exponents - 8),
             (1, _) => -v.abs() - 0.5,
             (2, _) => 0.75,
             _ => v,

@@ -469,3 +469,19 @@ fn rounded_inputs_widen_the_bound_by_their_error() {
     let error = (x.iter().zip(&w).map(|(x, w)| cut(*x) * cut(*w)).sum::<f64>() - e.values()[0]).abs();
     assert!(error > plain && error <= wide, "{error} of {plain} and {wide}");
 }
+
+#[test]
+fn overflow_agrees_with_what_lies_beyond_the_type() {
+    let of = |v: f32| Tensor::new(&[1], &[half::f16::from_f32(v)]).unwrap();
+    for (got, exact, bound, fits) in [
+        (f32::NEG_INFINITY, -87540.6, 90.0, true),
+        (f32::INFINITY, -87540.6, 90.0, false),
+        (f32::INFINITY, 65500.0, 64.0, true),
+        (f32::INFINITY, 65000.0, 64.0, false),
+        (65504.0, 87540.6, 90.0, false),
+    ] {
+        let c = compare(&of(got), &[exact], &[bound]);
+        assert_eq!(c.ratio <= 1.0, fits, "{got} for {exact}: {c:?}");
+        assert!(!fits || c.relative_l2 < 1e-2);
+    }
+}
