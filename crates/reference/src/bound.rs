@@ -13,7 +13,7 @@ use tactician_types::Growth;
 use crate::error::ReferenceError;
 use crate::expr::{Number, apply};
 use crate::problem::{eval_both, eval_value, failed};
-use crate::value::{Data, Value, advance, broadcast_strides, offset};
+use crate::value::{Data, Value, advance, broadcast_strides, offset, round};
 
 /// Roundings in a library or vector function: a few units in the last place.
 const FUNCTION_ULPS: f64 = 8.0;
@@ -21,8 +21,10 @@ const FUNCTION_ULPS: f64 = 8.0;
 /// Elements of a part that one thread bounds.
 const PART: usize = 4096;
 
-/// Values below this are flushed or rounded absolutely rather than relatively.
-const TINY: f64 = 1e-37;
+/// Error of values so small that they are flushed or rounded absolutely rather than relatively.
+fn tiny(dtype: DType) -> f64 {
+    if dtype == DType::F16 { 2f64.powi(-24) } else { 1e-37 }
+}
 
 fn unit(dtype: DType) -> f64 {
     match dtype {
@@ -104,7 +106,7 @@ impl Exact {
         let moves = moves_only(&problem.anchor);
         if !moves {
             for (b, v) in anchor.iter_mut().zip(result.floats()) {
-                *b += own * v.abs() + TINY;
+                *b += own * v.abs() + tiny(problem.result.dtype);
             }
         }
         if problem.epilogue.is_identity() {
@@ -431,7 +433,9 @@ fn node_bound(
     let u = unit(types[at]);
     let x = float(v).abs();
     let own = match node {
-        ExprNode::Const(_) | ExprNode::Select(..) => 0.0,
+        // A short float may not have the constant.
+        ExprNode::Const(_) => (round(types[at], float(v)) - float(v)).abs(),
+        ExprNode::Select(..) => 0.0,
         ExprNode::Unary(
             Unary::Neg | Unary::Abs | Unary::Relu | Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round,
             _,
@@ -448,5 +452,5 @@ fn node_bound(
         ExprNode::Binary(..) | ExprNode::Cast(..) | ExprNode::Input(_) => 2.0 * u * x,
     };
     let own = if own.is_nan() { 0.0 } else { own };
-    spread + own + if own > 0.0 { TINY } else { 0.0 }
+    spread + own + if own > 0.0 { tiny(types[at]) } else { 0.0 }
 }

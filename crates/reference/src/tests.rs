@@ -485,3 +485,18 @@ fn overflow_agrees_with_what_lies_beyond_the_type() {
         assert!(!fits || c.relative_l2 < 1e-2);
     }
 }
+
+#[test]
+fn small_halves_are_rounded_absolutely() {
+    let mut g = Graph::new("g");
+    let x = g.add_input("x", TensorType::known(DType::F16, &[1, 1])).unwrap();
+    let w = g.add_input("w", TensorType::known(DType::F16, &[1, 1])).unwrap();
+    let y = g.add(Op::MatMul(MatMul::default()), &[x, w], "y").unwrap();
+    g.mark_output("y", y);
+    let problem = Region::new("test", &g, &[y.node()]).unwrap().problem(&g);
+    let half = |v: f64| Tensor::new(&[1, 1], &[half::f16::from_f64(v)]).unwrap();
+    let e = Exact::new(&problem, &[&half(0.0024), &half(0.0023)]).unwrap();
+    let bound = e.bound(Growth::NONE).unwrap();
+    assert!(compare(&half(e.values()[0]), e.values(), &bound).ratio <= 1.0);
+    assert!(compare(&half(e.values()[0] * 1.05), e.values(), &bound).ratio > 1.0);
+}
