@@ -168,70 +168,82 @@ pub fn gather_elements(unit: u32, index: DType, axes: usize) -> CodeSource {
 
 /// One of each kind of text that kernels of this module compile: for checks.
 pub(crate) fn all() -> Vec<CodeSource> {
-    use DType::*;
-    let floats = [F32, F16, BF16];
-    let wide = |t: DType| if t == F32 { 4 } else { 8 };
     let mut out = Vec::new();
-    let finish = |t: DType| epilogue(&[t; 2], &[0b01]);
-    let plain = |t: DType| epilogue(&[t], &[]);
-    for t in floats {
-        for (masks, v) in [(&[0b11u16, 0b11][..], wide(t)), (&[0b11, 0b01, 0], wide(t)), (&[0b11, 0b10], 1)] {
-            out.push(pointwise(&every_function(t, masks), v));
-        }
-        for kind in 0..4 {
-            out.push(pool(&finish(t), t, kind, wide(t)));
-            out.push(pool(&plain(t), t, kind, 1));
-        }
-        for kind in 0..10 {
-            out.push(reduce(&finish(t), t, kind, (2, 2), wide(t), None));
-            out.push(reduce(&finish(t), t, kind, (1, 1), wide(t), Some(32)));
-            out.push(reduce(&plain(t), t, kind, (2, 1), 1, Some(256)));
-        }
-        for log in [false, true] {
-            out.push(softmax(&finish(t), t, log, wide(t), Some(32)));
-            out.push(softmax(&finish(t), t, log, wide(t), Some(256)));
-            out.push(softmax(&finish(t), t, log, 1, None));
-        }
-        for (centre, together, lanes) in
-            [(true, true, 32), (true, true, 256), (false, true, 256), (true, false, 256)]
-        {
-            out.push(norm(&finish(t), t, centre, together, wide(t), lanes));
-        }
-        out.push(lrn(&finish(t), t));
-        out.push(resize(t, 3, 0b010, false, wide(t)));
-        out.push(resize(t, 4, 0b0110, false, 1));
-        out.push(resize(t, 4, 0b0110, true, wide(t)));
-        out.push(arg_reduce(t, true, false));
+    for t in [DType::F32, DType::F16, DType::BF16] {
+        floats(t, &mut out);
     }
+    others(&mut out);
+    moves(&mut out);
+    out
+}
+
+fn floats(t: DType, out: &mut Vec<CodeSource>) {
+    let wide = if t == DType::F32 { 4 } else { 8 };
+    let finish = epilogue(&[t; 2], &[0b01]);
+    let plain = epilogue(&[t], &[]);
+    for (masks, v) in [(&[0b11u16, 0b01, 0][..], wide), (&[0b11, 0b10], 1)] {
+        out.push(pointwise(&every_function(t, masks), v));
+    }
+    out.push(lrn(&finish, t));
+    out.push(resize(t, 3, 0b010, false, wide));
+    out.push(resize(t, 4, 0b0110, true, wide));
+    out.push(arg_reduce(t, true, false));
+    // What follows treats both short floats alike.
+    let kinds: &[u32] = if t == DType::BF16 { &[0, 9] } else { &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9] };
+    for &kind in kinds {
+        out.push(reduce(&finish, t, kind, (1, 1), wide, Some(32)));
+        if matches!(kind, 0 | 2 | 9) {
+            out.push(reduce(&finish, t, kind, (2, 2), wide, None));
+            out.push(reduce(&plain, t, kind, (2, 1), 1, Some(256)));
+        }
+        if kind < 4 {
+            out.push(pool(&finish, t, kind, wide));
+            out.push(pool(&plain, t, kind, 1));
+        }
+    }
+    for log in [false, true] {
+        out.push(softmax(&finish, t, log, wide, Some(32)));
+    }
+    out.push(softmax(&finish, t, false, wide, Some(256)));
+    out.push(softmax(&finish, t, false, 1, None));
+    for (centre, together, lanes) in [(true, true, 32), (false, true, 256), (true, false, 256)] {
+        out.push(norm(&finish, t, centre, together, wide, lanes));
+    }
+    if t != DType::BF16 {
+        out.push(resize(t, 4, 0b0110, false, 1));
+    }
+}
+
+fn others(out: &mut Vec<CodeSource>) {
+    use DType::*;
     for t in [F64, I8, I16, I32, I64, U8, U16, U32, U64, Bool] {
         out.push(pointwise(&casts(t), 4));
-        out.push(reduce(&plain(t), t, 2, (1, 1), 1, Some(32)));
-        if t != Bool {
-            out.push(pool(&plain(t), t, 0, 1));
-            out.push(reduce(&plain(t), t, 1, (2, 1), 1, None));
-            out.push(resize(t, 4, 0b1100, true, 1));
-            out.push(arg_reduce(t, false, true));
+        let plain = epilogue(&[t], &[]);
+        out.push(reduce(&plain, t, 2, (1, 1), 1, Some(32)));
+        if matches!(t, F64 | I64 | U8) {
+            out.extend([pool(&plain, t, 0, 1), reduce(&plain, t, 1, (2, 1), 1, None)]);
+            out.extend([resize(t, 4, 0b1100, true, 1), arg_reduce(t, false, true)]);
         }
     }
-    for kind in [0, 5, 7, 9] {
-        out.push(reduce(&plain(F64), F64, kind, (1, 1), 2, Some(256)));
-    }
-    out.push(softmax(&plain(F64), F64, false, 2, Some(256)));
-    out.push(norm(&plain(F64), F64, true, true, 2, 256));
+    let plain = epilogue(&[F64], &[]);
+    out.push(reduce(&plain, F64, 9, (1, 1), 2, Some(256)));
+    out.push(softmax(&plain, F64, false, 2, Some(256)));
+    out.push(norm(&plain, F64, true, true, 2, 256));
+}
+
+fn moves(out: &mut Vec<CodeSource>) {
+    use DType::{I32, I64};
     for unit in [1, 2, 4, 8, 16] {
-        out.extend([1, 2, 4, 6].map(|axes| strided(unit, axes)));
-        out.extend([concat(unit, 2), concat(unit, 7)]);
-        out.extend([0, 1, 2, 3].map(|mode| pad(unit, 3, mode)));
-        out.extend([gather(unit, I64), gather(unit, I32)]);
+        out.extend([strided(unit, 4), concat(unit, 2), pad(unit, 3, 0), gather(unit, I64)]);
     }
+    out.extend([1, 2, 8].map(|axes| strided(2, axes)));
+    out.extend([1, 2, 3].map(|mode| pad(2, 4, mode)));
+    out.extend([concat(4, 16), gather(2, I32)]);
     for unit in [1, 2, 4, 8] {
-        out.push(transpose(unit, 1, 1));
-        out.push(transpose(unit, 1, 3));
-        out.extend([1, 3, 4].map(|c| interleave(unit, c, 16 / unit)));
-        out.push(gather_elements(unit, I64, 3));
+        out.extend([transpose(unit, 1, 1), gather_elements(unit, I64, 3), interleave(unit, 3, 16 / unit)]);
     }
-    out.extend([transpose(2, 2, 1), transpose(2, 2, 3), transpose(1, 4, 1)]);
-    out
+    out.extend([interleave(2, 1, 8), interleave(4, 4, 4), interleave(8, 8, 2)]);
+    out.extend([transpose(2, 2, 1), transpose(2, 1, 3), transpose(1, 4, 1)]);
 }
 
 /// `relu(x + operands)` over a grid of two axes.
