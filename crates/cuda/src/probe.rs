@@ -121,11 +121,7 @@ fn load(lib: Lib) -> Result<Loaded, String> {
     }
     Err(match broken {
         Some(text) => format!("{} does not load: {text}", lib.usual()),
-        None => format!(
-            "{} is not on the loader path (nor under {} other names)",
-            lib.usual(),
-            missing.max(1) - 1
-        ),
+        None => format!("{} is not on the loader path (of {} names tried)", lib.usual(), missing),
     })
 }
 
