@@ -112,8 +112,9 @@ fn load(lib: Lib) -> Result<Loaded, String> {
             Err(e) => {
                 let text = cause(&e);
                 missing += 1;
-                // A library that is there but does not load is worth more words than one that is not.
-                if !text.contains("No such file") && !text.contains("not found") {
+                // A library that is there but does not load, such as for want of another, is worth more words than one
+                // that is not.
+                if !text.starts_with(&soname) || !text.contains("No such file") {
                     broken = Some(text);
                 }
             }
