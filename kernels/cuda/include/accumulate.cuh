@@ -25,6 +25,12 @@ INLINE double smaller(double x, double y) { return op_min(x, y); }
 INLINE i64 smaller(i64 x, i64 y) { return y < x ? y : x; }
 INLINE u64 smaller(u64 x, u64 y) { return y < x ? y : x; }
 
+// Sums and products; those of integers wrap.
+template <class A> INLINE A plus(A x, A y) { return x + y; }
+template <class A> INLINE A times(A x, A y) { return x * y; }
+INLINE i64 plus(i64 x, i64 y) { return int_add(x, y); }
+INLINE i64 times(i64 x, i64 y) { return int_mul(x, y); }
+
 // The values that no value is below or above.
 template <class A> struct Limits;
 template <> struct Limits<float> {

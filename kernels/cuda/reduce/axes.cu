@@ -46,16 +46,16 @@ template <int KIND_, class A> struct State {
     INLINE void add(A x) {
         if constexpr (KIND_ == 2) value = larger(value, x);
         else if constexpr (KIND_ == 3) value = smaller(value, x);
-        else if constexpr (KIND_ == 4) value *= x;
-        else if constexpr (KIND_ == 5 || KIND_ == 7) value += x * x;
-        else if constexpr (KIND_ == 6) value += x < (A)0 ? (A)0 - x : x;
-        else value += x;
+        else if constexpr (KIND_ == 4) value = times(value, x);
+        else if constexpr (KIND_ == 5 || KIND_ == 7) value = plus(value, times(x, x));
+        else if constexpr (KIND_ == 6) value = plus(value, x < (A)0 ? times(x, (A)-1) : x);
+        else value = plus(value, x);
     }
     INLINE void merge(const State& other) {
         if constexpr (KIND_ == 2) value = larger(value, other.value);
         else if constexpr (KIND_ == 3) value = smaller(value, other.value);
-        else if constexpr (KIND_ == 4) value *= other.value;
-        else value += other.value;
+        else if constexpr (KIND_ == 4) value = times(value, other.value);
+        else value = plus(value, other.value);
     }
     INLINE A result(u32 terms) const {
         if constexpr (KIND_ == 1) return quotient(value, terms);
