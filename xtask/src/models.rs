@@ -32,7 +32,8 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
     python("the models", &args, &packages)
 }
 
-fn python(what: &str, args: &[&str], packages: &str) -> Result<()> {
+/// Runs a Python program that finds its packages in a folder.
+pub(crate) fn python(what: &str, args: &[&str], packages: &str) -> Result<()> {
     eprintln!("== {what}: python3 {}", args.join(" "));
     let status = Command::new("python3")
         .args(args)
