@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tactician_tactics::Tactic;
 use tactician_types::Layout;
 use thiserror::Error;
 
@@ -31,6 +32,13 @@ pub struct Row {
     pub workspace: u64,
     /// How it went.
     pub verdict: Verdict,
+}
+
+impl Row {
+    /// A row of a tactic.
+    pub(crate) fn new(tactic: &Tactic, verdict: Verdict) -> Row {
+        Row { inputs: tactic.inputs.clone(), output: tactic.output, workspace: tactic.workspace, verdict }
+    }
 }
 
 /// How measuring a tactic went.

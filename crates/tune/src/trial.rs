@@ -191,11 +191,11 @@ impl Trial {
         Ok(())
     }
 
-    /// Runs once on poisoned output and scratch; returns the output in plain layout.
+    /// Runs once on poisoned output and scratch; returns the output's bytes as they lie.
     ///
     /// # Errors
     /// When a step fails or a guard zone changed.
-    pub(crate) fn run_checked(&mut self, stream: &mut dyn Stream) -> Result<Tensor, String> {
+    pub(crate) fn run_checked(&mut self, stream: &mut dyn Stream) -> Result<Vec<u8>, String> {
         let text = |e: DeviceError| e.to_string();
         for buffer in [&self.output, &self.scratch] {
             // SAFETY: our own buffers; nothing is running.
@@ -214,8 +214,13 @@ impl Trial {
         let mut bytes = vec![0; self.output.len as usize];
         // SAFETY: our own buffer; the stream is idle.
         unsafe { stream.read(self.output.span(), &mut bytes).map_err(text)? };
+        Ok(bytes)
+    }
+
+    /// The output as a tensor.
+    pub(crate) fn output(&self, bytes: &[u8]) -> Result<Tensor, String> {
         let sizes = self.output_type.sizes().unwrap_or_default();
-        let plain = layout::to_plain(&bytes, self.output_type.dtype.size(), &sizes, self.output_layout);
+        let plain = layout::to_plain(bytes, self.output_type.dtype.size(), &sizes, self.output_layout);
         Tensor::from_bytes(self.output_type.dtype, &sizes, plain).map_err(|e| e.to_string())
     }
 

@@ -9,13 +9,16 @@ use tactician_tactics::{Tactic, tactics};
 use tactician_types::Bytes;
 use thiserror::Error;
 
-use crate::gate::Gate;
+use crate::gate::{Fault, Gate, Passed, Turn};
 use crate::table::{Row, TacticTable, Timing, Verdict};
 use crate::timing::{Entry, TimingOptions, race, statistics};
 use crate::trial::Trial;
 
 /// Changes whenever what is timed or how changes, so that old rows are not taken for new ones.
 const PROTOCOL: &str = "interleaved rounds, weights cold, activations warm, 1";
+
+/// Most threads that compare outputs at once.
+const MAX_CHECKERS: usize = 12;
 
 /// How to tune.
 #[derive(Clone, Debug)]
@@ -258,7 +261,7 @@ pub fn filtered(tactic: &Tactic, options: &TuneOptions) -> Option<String> {
 }
 
 /// Rows, and the tactic that broke the device, if one did: nothing can be said of those that were to follow it.
-type Measured = (Vec<(String, Row)>, Option<(String, DeviceError)>);
+type Measured = (Vec<(String, Row)>, Option<Fault>);
 
 /// Gates and times tactics of one problem.
 fn measure(
@@ -269,41 +272,34 @@ fn measure(
     wanted: &[&Tactic],
     options: &TuneOptions,
 ) -> Result<Measured, TuneError> {
-    let mut gate = Gate::new(problem, options.seed, options.gate)
+    let gate = Gate::new(problem, options.seed, options.gate)
         .map_err(|reason| TuneError::Reference { problem: key.to_owned(), reason })?;
     let mut rows: Vec<(String, Row)> = Vec::new();
     let mut ready: Vec<(&Tactic, Trial, (f64, f64))> = Vec::new();
-    for &tactic in wanted {
-        let row = |verdict| {
-            let row = Row {
-                inputs: tactic.inputs.clone(),
-                output: tactic.output,
-                workspace: tactic.workspace,
-                verdict,
-            };
-            (tactic.id.clone(), row)
+    let (views, runs): (Vec<&Tactic>, Vec<&Tactic>) = wanted.iter().partition(|t| t.view);
+    for tactic in views {
+        // A view runs nothing.
+        let timing = Timing {
+            median_us: 0.0,
+            min_us: 0.0,
+            mad_us: 0.0,
+            samples: 1,
+            error_ratio: 0.0,
+            relative_l2: 0.0,
         };
-        if tactic.view {
-            let timing = Timing {
-                median_us: 0.0,
-                min_us: 0.0,
-                mad_us: 0.0,
-                samples: 1,
-                error_ratio: 0.0,
-                relative_l2: 0.0,
-            };
-            rows.push(row(Verdict::Timed(timing)));
-            continue;
+        rows.push((tactic.id.clone(), Row::new(tactic, Verdict::Timed(timing))));
+    }
+    let turn = Turn::default();
+    let passed = check_all(device, stream, &turn, &gate, problem, &runs, options)?;
+    for (tactic, result) in runs.into_iter().zip(passed) {
+        match result {
+            Some(Ok((trial, errors))) => ready.push((tactic, trial, errors)),
+            Some(Err(verdict)) => rows.push((tactic.id.clone(), Row::new(tactic, verdict))),
+            None => {}
         }
-        match gate.check(device, stream, problem, tactic, options.tuning_memory) {
-            Ok((trial, errors)) => ready.push((tactic, trial, errors)),
-            Err(verdict) => {
-                rows.push(row(verdict));
-                if let Err(fault) = device.health() {
-                    return Ok((rows, Some((tactic.id.clone(), fault))));
-                }
-            }
-        }
+    }
+    if let Some(fault) = turn.fault() {
+        return Ok((rows, Some(fault)));
     }
     let mut runs: Vec<_> =
         ready.iter_mut().map(|(_, trial, _)| move |s: &mut dyn Stream| trial.enqueue(s)).collect();
@@ -334,16 +330,56 @@ fn measure(
             }
             Err(reason) => Verdict::Failed { reason },
         };
-        let row = Row {
-            inputs: tactic.inputs.clone(),
-            output: tactic.output,
-            workspace: tactic.workspace,
-            verdict,
-        };
-        rows.push((tactic.id.clone(), row));
+        rows.push((tactic.id.clone(), Row::new(tactic, verdict)));
     }
     let guilty = rows.last().map(|(id, _)| id.clone()).unwrap_or_default();
     Ok((rows, fault.map(|f| (guilty, f))))
+}
+
+/// Sends tactics through the gate. Where the device is not the CPU itself, several threads do the host's part of it.
+fn check_all(
+    device: &dyn Device,
+    stream: &mut dyn Stream,
+    turn: &Turn,
+    gate: &Gate,
+    problem: &Problem,
+    tactics: &[&Tactic],
+    options: &TuneOptions,
+) -> Result<Vec<Option<Result<Passed, Verdict>>>, TuneError> {
+    let check = |stream: &mut dyn Stream, t: &Tactic| {
+        gate.check(device, stream, turn, problem, t, options.tuning_memory)
+    };
+    let threads =
+        std::thread::available_parallelism().map_or(1, |n| n.get()).min(tactics.len()).min(MAX_CHECKERS);
+    if device.info().cpu().is_some() || threads < 2 {
+        return Ok(tactics.iter().map(|t| check(stream, t)).collect());
+    }
+    let mut streams = (0..threads).map(|_| device.stream()).collect::<Result<Vec<_>, _>>()?;
+    let next = AtomicUsize::new(0);
+    let mut results: Vec<Option<Result<Passed, Verdict>>> = tactics.iter().map(|_| None).collect();
+    let done = std::thread::scope(|scope| {
+        let handles: Vec<_> = streams
+            .iter_mut()
+            .map(|stream| {
+                scope.spawn(|| {
+                    let mut done = Vec::new();
+                    loop {
+                        let i = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(t) = tactics.get(i) else { return done };
+                        done.push((i, check(stream.as_mut(), t)));
+                    }
+                })
+            })
+            .collect();
+        handles.into_iter().map(|h| h.join()).collect::<Vec<_>>()
+    });
+    for list in done {
+        match list {
+            Ok(list) => list.into_iter().for_each(|(i, r)| results[i] = r),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+    Ok(results)
 }
 
 /// The tactics not settled by a row yet, in order.
