@@ -93,12 +93,23 @@ fn on_gpu(problems: &[Problem]) {
         let list: Vec<Problem> = problems.iter().map(|p| with_floats(p, dtype)).collect();
         // Some operations have no kernel for the GPU yet.
         let (served, rest): (Vec<Problem>, Vec<Problem>) =
-            list.into_iter().partition(|p| !tactics(p, device.info()).is_empty());
+            list.into_iter().partition(|p| tactics(p, device.info()).iter().any(|t| wanted(&t.id)));
         for p in rest {
             println!("not served by the GPU: {p}");
         }
         pass_on(&device, &served, &format!("GPU, {dtype}"));
     }
+}
+
+/// `TACTICIAN_TEST_TACTICS=conv.cuda,matmul.cuda` holds tests to tactics whose names begin so.
+fn only() -> Vec<String> {
+    let list = std::env::var("TACTICIAN_TEST_TACTICS").unwrap_or_default();
+    list.split(',').filter(|p| !p.is_empty()).map(str::to_owned).collect()
+}
+
+fn wanted(id: &str) -> bool {
+    let only = only();
+    only.is_empty() || only.iter().any(|p| id.starts_with(p.as_str()))
 }
 
 /// The problem with another type in place of `f32`.
@@ -115,7 +126,7 @@ fn with_floats(problem: &Problem, dtype: DType) -> Problem {
 }
 
 fn pass_on(device: &dyn Device, problems: &[Problem], on: &str) {
-    let mut options = TuneOptions { tf32: true, ..TuneOptions::default() };
+    let mut options = TuneOptions { tf32: true, only: only(), ..TuneOptions::default() };
     options.timing.rounds = 1;
     options.timing.sample = Duration::from_micros(20);
     let (mut text, mut table) = (Vec::new(), TacticTable::new());

@@ -216,7 +216,8 @@ impl Plan {
     ///
     /// # Errors
     /// When the folder cannot be written or the disk is full; nothing is left behind then.
-    pub fn save(&self, path: &Path) -> Result<(), SaveError> {
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), SaveError> {
+        let path = path.as_ref();
         let fail = |source| SaveError { path: path.to_owned(), source };
         let (header, meta) = self.head().map_err(|e| fail(std::io::Error::other(e)))?;
         let mut aside = path.as_os_str().to_owned();
