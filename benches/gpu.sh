@@ -34,8 +34,8 @@ for w in $what; do
         export TACTICIAN_TEST_DEVICE=cuda
         own=conv.cuda,matmul.cuda,pool.cuda,pointwise.cuda,reduce.cuda,argreduce.cuda,softmax.cuda,norm.cuda
         export TACTICIAN_TEST_TACTICS=$own,resize.cuda,move.cuda,reformat.cuda,view
-        step memcheck compute-sanitizer --tool memcheck --error-exitcode 9 bundle/test-gpu --test-threads=1
-        step memcheck-tactics compute-sanitizer --tool memcheck --error-exitcode 9 bundle/test-tactics --test-threads=4
+        step memcheck compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 9 bundle/test-gpu --test-threads=1
+        step memcheck-tactics compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 9 bundle/test-tactics --test-threads=4
         step racecheck-tactics compute-sanitizer --tool racecheck --error-exitcode 9 bundle/test-tactics \
             --test-threads=4 matrix_products pools reductions normalisations
         unset TACTICIAN_TEST_TACTICS

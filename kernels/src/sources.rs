@@ -33,7 +33,7 @@ pub const TRANSPOSE: &str = "transpose";
 pub const INTERLEAVE: &str = "interleave";
 /// The entry of [`interleave`] from channels last to plain order.
 pub const DEINTERLEAVE: &str = "deinterleave";
-/// The entry of [`concat`].
+/// The entry of [`fn@concat`].
 pub const CONCAT: &str = "concat";
 /// The entry of [`pad`].
 pub const PAD: &str = "pad";
