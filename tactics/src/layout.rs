@@ -2,36 +2,52 @@
 
 use tactician_types::Layout;
 
-/// For each stored element of `layout` its index in plain order, `None` for padding.
-fn plain_index(layout: Layout, sizes: &[usize]) -> Vec<Option<usize>> {
-    let spatial: usize = sizes.iter().skip(2).product();
-    match layout {
-        Layout::Plain => (0..sizes.iter().product()).map(Some).collect(),
-        Layout::ChannelsLast => {
-            let (n, c) = (sizes[0], sizes[1]);
-            let mut out = Vec::with_capacity(n * c * spatial);
-            for i in 0..n {
+/// Channels that are gone through together: as many streams as caches follow well.
+const TOGETHER: usize = 16;
+
+/// Calls `visit(stored, plain)` with the two places of every element, padding left out.
+fn places(layout: Layout, sizes: &[usize], mut visit: impl FnMut(usize, usize)) {
+    let all: usize = sizes.iter().product();
+    if all == 0 || layout == Layout::Plain {
+        (0..all).for_each(|i| visit(i, i));
+        return;
+    }
+    let (n, c, spatial) = (sizes[0], sizes[1], sizes[2..].iter().product::<usize>());
+    // Channels last is one block of all channels.
+    let block = if let Layout::Blocked(b) = layout { b as usize } else { c };
+    for image in 0..n {
+        for first in (0..c).step_by(block) {
+            let start = (image * c.div_ceil(block) + first / block) * spatial * block;
+            let channels = block.min(c - first);
+            for part in (0..channels).step_by(TOGETHER) {
+                let end = (part + TOGETHER).min(channels);
                 for s in 0..spatial {
-                    out.extend((0..c).map(|k| Some((i * c + k) * spatial + s)));
-                }
-            }
-            out
-        }
-        Layout::Blocked(b) => {
-            let (n, c, b) = (sizes[0], sizes[1], b as usize);
-            let mut out = Vec::new();
-            for i in 0..n {
-                for block in 0..c.div_ceil(b) {
-                    for s in 0..spatial {
-                        out.extend((0..b).map(|k| {
-                            let k = block * b + k;
-                            (k < c).then_some((i * c + k) * spatial + s)
-                        }));
+                    for k in part..end {
+                        visit(start + s * block + k, (image * c + first + k) * spatial + s);
                     }
                 }
             }
-            out
         }
+    }
+}
+
+/// Copies elements of `N` bytes; `out` is the stored form or, backwards, the plain one.
+fn copy<const N: usize>(from: &[u8], out: &mut [u8], layout: Layout, sizes: &[usize], backwards: bool) {
+    let (from, out) = (from.as_chunks::<N>().0, out.as_chunks_mut::<N>().0);
+    if backwards {
+        places(layout, sizes, |stored, plain| out[plain] = from[stored]);
+    } else {
+        places(layout, sizes, |stored, plain| out[stored] = from[plain]);
+    }
+}
+
+fn copy_elements(from: &[u8], out: &mut [u8], size: usize, layout: Layout, sizes: &[usize], backwards: bool) {
+    match size {
+        1 => copy::<1>(from, out, layout, sizes, backwards),
+        2 => copy::<2>(from, out, layout, sizes, backwards),
+        4 => copy::<4>(from, out, layout, sizes, backwards),
+        8 => copy::<8>(from, out, layout, sizes, backwards),
+        _ => unreachable!("elements of {size} bytes"),
     }
 }
 
@@ -47,25 +63,19 @@ pub fn from_plain_padded(bytes: &[u8], size: usize, sizes: &[usize], layout: Lay
     if layout == Layout::Plain {
         return bytes.to_vec();
     }
-    let index = plain_index(layout, sizes);
-    let mut out = vec![fill; index.len() * size];
-    for (to, from) in out.chunks_exact_mut(size).zip(index) {
-        if let Some(i) = from {
-            to.copy_from_slice(&bytes[i * size..(i + 1) * size]);
-        }
-    }
+    let stored = layout.storage_len(sizes).expect("the layout fits the rank");
+    let mut out = vec![fill; stored * size];
+    copy_elements(bytes, &mut out, size, layout, sizes, false);
     out
 }
 
 /// The inverse of [`from_plain`]; what the padding holds does not matter.
 pub fn to_plain(bytes: &[u8], size: usize, sizes: &[usize], layout: Layout) -> Vec<u8> {
-    let index = plain_index(layout, sizes);
-    let mut out = vec![0; sizes.iter().product::<usize>() * size];
-    for (from, to) in bytes.chunks_exact(size).zip(index) {
-        if let Some(i) = to {
-            out[i * size..(i + 1) * size].copy_from_slice(from);
-        }
+    if layout == Layout::Plain {
+        return bytes.to_vec();
     }
+    let mut out = vec![0; sizes.iter().product::<usize>() * size];
+    copy_elements(bytes, &mut out, size, layout, sizes, true);
     out
 }
 
@@ -87,6 +97,10 @@ mod tests {
             assert_eq!(pads(&stored, 0), stored.len() - plain.len(), "{layout}");
             assert_eq!(pads(&padded, 0xFF), pads(&stored, 0), "{layout}");
         }
+        let wide: Vec<u8> = plain.iter().flat_map(|&v| [v, 0, 0, v]).collect();
+        let stored = from_plain(&wide, 4, &sizes, Layout::ChannelsLast);
+        assert_eq!(stored[..8], [1, 0, 0, 1, 7, 0, 0, 7]);
+        assert_eq!(to_plain(&stored, 4, &sizes, Layout::ChannelsLast), wide);
         let nhwc = from_plain(&plain, 1, &sizes, Layout::ChannelsLast);
         assert_eq!(nhwc[..6], [1, 7, 13, 19, 25, 2]);
     }

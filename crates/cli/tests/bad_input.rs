@@ -198,3 +198,13 @@ fn outputs_that_cannot_be_written() {
     let out = tactician().args(["inspect", &plan, "--json"]).stdout(full).output().unwrap();
     assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
 }
+
+#[test]
+fn a_gpu_that_is_not_there() {
+    let dir = Folder::new();
+    let model = dir.write("m.onnx", &small_model());
+    let plan = dir.file("m.plan");
+    // Beyond what any machine has, so that the test means the same everywhere.
+    bad(&["build", &model, "--shape", "x=1x2x6x6", "--device", "cuda:4000", "-o", &plan], &["GPU 4000"]);
+    assert_eq!(dir.list(), ["m.onnx"]);
+}

@@ -206,7 +206,8 @@ pub(crate) fn attribute(device: CUdevice, which: CUdevice_attribute) -> Result<u
 /// GPU number `ordinal`.
 pub(crate) fn device(ordinal: usize) -> Result<CUdevice, DeviceError> {
     let fail = |reason: String| DeviceError::Failed { call: format!("opening GPU {ordinal}"), reason };
-    let count = probe::device_count().map_err(fail)?;
+    let help = |reason: String| fail(format!("{reason}; install NVIDIA's driver, or use the CPU"));
+    let count = probe::device_count().map_err(help)?;
     if ordinal >= count {
         return Err(fail(format!("there are {count} GPUs, counted from 0")));
     }

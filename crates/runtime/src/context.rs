@@ -8,6 +8,9 @@ use crate::engine::Shared;
 use crate::error::RunError;
 use crate::tensor::{Tensor, describe};
 
+/// What bindings on a GPU are aligned to: kernels and libraries read them 16 bytes at a time. Allocations always are.
+const GPU_BINDING: u64 = 16;
+
 /// One execution of an engine's plan at a time: an arena, bindings, a stream. Contexts of one engine run in parallel.
 ///
 /// Where the device can record work, the first run with new bindings is enqueued step by step, the second is recorded,
@@ -152,24 +155,31 @@ impl Context {
     /// Makes an input or output live in the caller's memory, so that nothing is copied.
     ///
     /// # Errors
-    /// When there is no port of that name, or the memory is too short or not aligned to its element type.
+    /// When there is no port of that name, or the memory is too short or not aligned: to its element type, on a GPU
+    /// to 16 bytes.
     ///
     /// # Safety
     /// The memory belongs to the engine's device and stays valid, unshared while a run is under way, until another
     /// binding replaces it or the context is dropped. Bindings do not overlap.
     pub unsafe fn set_binding(&mut self, name: &str, span: Span) -> Result<(), RunError> {
+        let inputs = self.shared.meta.inputs.len();
         let number = match self.input_number(name) {
-            Ok(i) => {
-                self.given[i] = true;
-                i
-            }
-            Err(_) => self.shared.meta.inputs.len() + self.output_number(name)?,
+            Ok(i) => i,
+            Err(_) => inputs + self.output_number(name)?,
         };
         let port = self.port(number);
-        let (need, align) = (port.bytes().unwrap_or(0), port.dtype.size() as u64);
+        let need = port.bytes().unwrap_or(0);
+        let element = port.dtype.size() as u64;
+        let align = if self.shared.device.info().cuda().is_some() { GPU_BINDING } else { element };
         if span.len < need || !span.address.is_multiple_of(align) {
-            let problem = format!("it needs {need} bytes aligned to {align}, {} are given", span.len);
+            let problem = format!(
+                "it needs {need} bytes at an address that is a multiple of {align}; {} bytes at {:#x} are given",
+                span.len, span.address
+            );
             return Err(RunError::Binding { name: name.to_owned(), problem });
+        }
+        if let Some(given) = self.given.get_mut(number) {
+            *given = true;
         }
         self.bound[number] = Span { len: need, ..span };
         self.owned[number] = None;

@@ -224,6 +224,20 @@ fn the_second_run_with_new_bindings_records() {
 }
 
 #[test]
+fn bindings_on_a_gpu_are_aligned() {
+    let (engine, device) = recorder(false);
+    let mut c = engine.new_context().unwrap();
+    let own = device.alloc(64).unwrap().span();
+    for (offset, len) in [(4, 16), (0, 12)] {
+        let span = Span { address: own.address + offset, len };
+        // SAFETY: refused before anything is read.
+        let e = unsafe { c.set_binding("x", span) }.unwrap_err().to_string();
+        assert!(e.contains("multiple of 16") && e.contains("16 bytes"), "{e}");
+    }
+    assert!(c.run(&[]).unwrap_err().to_string().contains("`x`"), "a refused binding counts as given");
+}
+
+#[test]
 fn measuring_a_new_context_times_the_recording() {
     let (engine, device) = recorder(false);
     let times = engine.new_context().unwrap().measure(Duration::ZERO, Duration::ZERO).unwrap();
