@@ -8,10 +8,10 @@ use tactician_device::{CpuInfo, Isa};
 use tactician_ir::{Problem, Tensor};
 use tactician_types::{Binary, DType, Expr, Growth, Layout};
 
-use crate::emission::{Arg, Emission, EmitError, Packed, StepSpec};
+use crate::Tactic;
+use crate::emission::{Arg, EmitError, StepSpec, pack, stored};
 use crate::epilogue::{Spread, spreads};
 use crate::pointwise_cpu::epilogue;
-use crate::{Tactic, layout};
 
 /// How a constant operand is packed: what the note says, and the packer.
 pub(crate) type Packer<K> = fn(&K, &Tensor) -> Result<Vec<u8>, String>;
@@ -53,30 +53,10 @@ pub(crate) fn kernel_tactic<K: Kernel + Clone>(
     let name = id.clone();
     let emit = move |constants: &[Option<Tensor>]| {
         let fail = |problem: String| EmitError { tactic: name.clone(), problem };
-        let mut out = Emission::default();
-        let mut args = Vec::with_capacity(uses.len());
-        for (i, u) in uses.iter().enumerate() {
-            if !constant[i] {
-                args.push(Arg::Operand(i));
-                continue;
-            }
-            let tensor = constants
-                .get(i)
-                .and_then(Option::as_ref)
-                .ok_or_else(|| fail(format!("operand {i} must be constant")))?;
-            let packed = match u {
-                Use::As(l) => Packed {
-                    note: format!("{} {l}", tensor.ty()),
-                    bytes: layout::from_plain(tensor.bytes(), tensor.dtype().size(), tensor.sizes(), *l),
-                },
-                Use::Packed(note, pack) => Packed {
-                    note: format!("{} {note}", tensor.ty()),
-                    bytes: pack(&kernel, tensor).map_err(fail)?,
-                },
-            };
-            args.push(Arg::Packed(out.packed.len()));
-            out.packed.push(packed);
-        }
+        let (mut out, args) = pack(&name, &constant, constants, |i, tensor| match &uses[i] {
+            Use::As(l) => Ok(stored(tensor, *l)),
+            Use::Packed(note, pack) => Ok(((*note).to_owned(), pack(&kernel, tensor)?)),
+        })?;
         out.steps.push(StepSpec {
             kernel: K::NAME,
             params: encode(&kernel).map_err(fail)?,

@@ -7,8 +7,8 @@ use tactician_device::CodeSource;
 use tactician_ir::{Problem, Tensor};
 use tactician_types::{Growth, Layout};
 
-use crate::emission::{Arg, Emission, EmitError, Packed, StepSpec};
-use crate::{Tactic, layout};
+use crate::Tactic;
+use crate::emission::{Arg, StepSpec, pack, stored};
 
 /// How a constant operand is packed.
 pub(crate) type Packer = Arc<dyn Fn(&Tensor) -> Result<Vec<u8>, String> + Send + Sync>;
@@ -64,28 +64,10 @@ pub(crate) fn step_tactic(
     let (workspace, code) = (step.scratch, step.code.clone());
     let name = id.clone();
     let emit = move |constants: &[Option<Tensor>]| {
-        let fail = |problem: String| EmitError { tactic: name.clone(), problem };
-        let mut out = Emission::default();
-        let mut args = Vec::with_capacity(uses.len());
-        for (i, u) in uses.iter().enumerate() {
-            if !constant[i] {
-                args.push(Arg::Operand(i));
-                continue;
-            }
-            let tensor = constants
-                .get(i)
-                .and_then(Option::as_ref)
-                .ok_or_else(|| fail(format!("operand {i} must be constant")))?;
-            let (note, bytes) = match u {
-                Use::As(l) => (
-                    l.to_string(),
-                    layout::from_plain(tensor.bytes(), tensor.dtype().size(), tensor.sizes(), *l),
-                ),
-                Use::Packed(note, pack) => ((*note).to_owned(), pack(tensor).map_err(fail)?),
-            };
-            args.push(Arg::Packed(out.packed.len()));
-            out.packed.push(Packed { note: format!("{} {note}", tensor.ty()), bytes });
-        }
+        let (mut out, args) = pack(&name, &constant, constants, |i, tensor| match &uses[i] {
+            Use::As(l) => Ok(stored(tensor, *l)),
+            Use::Packed(note, pack) => Ok(((*note).to_owned(), pack(tensor)?)),
+        })?;
         out.steps.push(StepSpec {
             kernel: step.kernel,
             params: step.params.clone(),

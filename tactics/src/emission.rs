@@ -2,7 +2,10 @@ use std::sync::Arc;
 
 use tactician_device::CodeSource;
 use tactician_ir::Tensor;
+use tactician_types::Layout;
 use thiserror::Error;
+
+use crate::layout;
 
 /// What a tactic puts into a plan.
 #[derive(Clone, Debug, Default)]
@@ -63,4 +66,37 @@ pub struct EmitError {
     pub tactic: String,
     /// What does not fit.
     pub problem: String,
+}
+
+/// A constant stored in a layout: what it is then, and its bytes.
+pub(crate) fn stored(tensor: &Tensor, layout: Layout) -> (String, Vec<u8>) {
+    let bytes = layout::from_plain(tensor.bytes(), tensor.dtype().size(), tensor.sizes(), layout);
+    (layout.to_string(), bytes)
+}
+
+/// An emission without steps yet that holds the constant operands as `form` makes them, and the arguments of a step
+/// that takes all operands in order.
+pub(crate) fn pack(
+    tactic: &str,
+    constant: &[bool],
+    constants: &[Option<Tensor>],
+    form: impl Fn(usize, &Tensor) -> Result<(String, Vec<u8>), String>,
+) -> Result<(Emission, Vec<Arg>), EmitError> {
+    let fail = |problem: String| EmitError { tactic: tactic.to_owned(), problem };
+    let mut out = Emission::default();
+    let mut args = Vec::with_capacity(constant.len());
+    for (i, &constant) in constant.iter().enumerate() {
+        if !constant {
+            args.push(Arg::Operand(i));
+            continue;
+        }
+        let tensor = constants
+            .get(i)
+            .and_then(Option::as_ref)
+            .ok_or_else(|| fail(format!("operand {i} must be constant")))?;
+        let (note, bytes) = form(i, tensor).map_err(fail)?;
+        args.push(Arg::Packed(out.packed.len()));
+        out.packed.push(Packed { note: format!("{} {note}", tensor.ty()), bytes });
+    }
+    Ok((out, args))
 }

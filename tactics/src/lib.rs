@@ -11,12 +11,12 @@
 mod conv;
 mod cpu;
 mod cublaslt;
-#[allow(dead_code, reason = "the families that use it come next")]
 mod cuda;
 mod cudnn;
 mod emission;
 pub mod epilogue;
 pub mod layout;
+mod resize;
 
 use std::fmt;
 

@@ -1,12 +1,13 @@
 //! `resize.cpu`: resampling, in plain layout, channels last and (with channels kept) blocks, no scratch.
 
-use tactician_cpu::movement::{Coordinates, Interpolation, Resampling, Resize as Kernel, ResizeDim, Rounding};
+use tactician_cpu::movement::{Resampling, Resize as Kernel, ResizeDim};
 use tactician_device::{CpuInfo, DeviceInfo};
-use tactician_ir::{CoordinateMode, NearestMode, Op, Problem, Resize, ResizeMode};
+use tactician_ir::{Op, Problem, Resize};
 use tactician_types::Layout;
 
 use crate::cpu::{Use, kernel_tactic};
 use crate::move_strided::{layouts, stored_axes, stored_sizes};
+use crate::resize::how;
 use crate::{Family, Tactic};
 
 pub(crate) static FAMILY: Resampler = Resampler;
@@ -41,26 +42,7 @@ fn tactic(problem: &Problem, cpu: &CpuInfo, resize: &Resize, layout: Layout) -> 
             ResizeDim { from, to, resampling: own.map(|a| Resampling { scale: a.scale, roi: a.roi }) }
         })
         .collect();
-    let how = match resize.mode {
-        ResizeMode::Nearest(mode) => Interpolation::Nearest(match mode {
-            NearestMode::RoundPreferFloor => Rounding::HalfDown,
-            NearestMode::RoundPreferCeil => Rounding::HalfUp,
-            NearestMode::Floor => Rounding::Floor,
-            NearestMode::Ceil => Rounding::Ceil,
-        }),
-        ResizeMode::Linear { antialias } => Interpolation::Linear { antialias },
-        ResizeMode::Cubic { coefficient, exclude_outside, antialias } => {
-            Interpolation::Cubic { coefficient, exclude_outside, antialias }
-        }
-    };
-    let coordinates = match resize.coordinates {
-        CoordinateMode::HalfPixel => Coordinates::HalfPixel,
-        CoordinateMode::HalfPixelSymmetric => Coordinates::HalfPixelSymmetric,
-        CoordinateMode::PytorchHalfPixel => Coordinates::PytorchHalfPixel,
-        CoordinateMode::AlignCorners => Coordinates::AlignCorners,
-        CoordinateMode::Asymmetric => Coordinates::Asymmetric,
-        CoordinateMode::TfCropAndResize => Coordinates::TfCropAndResize,
-    };
+    let (how, coordinates) = how(resize);
     let dtype = problem.output.dtype;
     let kernel = Kernel { dtype, axes, how, coordinates, extrapolation: resize.extrapolation, ready: None };
     let id = format!("resize.cpu/{layout}");

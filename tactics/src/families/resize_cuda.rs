@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use tactician_cpu::movement::{Coordinates, Interpolation, Resampling, Rounding, Taps};
+use tactician_cpu::movement::{Resampling, Taps};
 use tactician_cuda::LaunchArg;
 use tactician_device::{CudaInfo, DeviceInfo};
-use tactician_ir::{CoordinateMode, NearestMode, Op, Problem, Resize, ResizeMode, Tensor};
+use tactician_ir::{Op, Problem, Resize, ResizeMode, Tensor};
 use tactician_kernels::{Arguments, Divisor, Grid, sources};
 use tactician_types::{Growth, Layout};
 
@@ -16,6 +16,7 @@ use crate::cuda::DeviceStep;
 use crate::emission::{Arg, Emission, EmitError, Packed, StepSpec};
 use crate::move_strided::{stored_axes, stored_sizes};
 use crate::pointwise_cuda::{bytes, launch, layouts, spans, vector_of};
+use crate::resize::how;
 use crate::{Family, Tactic};
 
 pub(crate) static FAMILY: ResizeCuda = ResizeCuda;
@@ -59,30 +60,6 @@ fn axes(resize: &Resize, x: &[usize], out: &[usize], layout: Layout) -> Vec<Axis
         }
     }
     list
-}
-
-fn how(resize: &Resize) -> (Interpolation, Coordinates) {
-    let how = match resize.mode {
-        ResizeMode::Nearest(mode) => Interpolation::Nearest(match mode {
-            NearestMode::RoundPreferFloor => Rounding::HalfDown,
-            NearestMode::RoundPreferCeil => Rounding::HalfUp,
-            NearestMode::Floor => Rounding::Floor,
-            NearestMode::Ceil => Rounding::Ceil,
-        }),
-        ResizeMode::Linear { antialias } => Interpolation::Linear { antialias },
-        ResizeMode::Cubic { coefficient, exclude_outside, antialias } => {
-            Interpolation::Cubic { coefficient, exclude_outside, antialias }
-        }
-    };
-    let coordinates = match resize.coordinates {
-        CoordinateMode::HalfPixel => Coordinates::HalfPixel,
-        CoordinateMode::HalfPixelSymmetric => Coordinates::HalfPixelSymmetric,
-        CoordinateMode::PytorchHalfPixel => Coordinates::PytorchHalfPixel,
-        CoordinateMode::AlignCorners => Coordinates::AlignCorners,
-        CoordinateMode::Asymmetric => Coordinates::Asymmetric,
-        CoordinateMode::TfCropAndResize => Coordinates::TfCropAndResize,
-    };
-    (how, coordinates)
 }
 
 /// The tables of all resized axes: the words, and for each axis where its table and, within, its weights begin.
