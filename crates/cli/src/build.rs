@@ -101,6 +101,11 @@ struct Report<'a> {
     rejected: usize,
     prepare_seconds: f64,
     tune_seconds: f64,
+    /// Parts of `tune_seconds`; on a GPU the first two overlap the others.
+    compile_seconds: f64,
+    reference_seconds: f64,
+    check_seconds: f64,
+    race_seconds: f64,
 }
 
 pub(crate) fn run(a: &Build) -> Result<(), CliError> {
@@ -119,6 +124,10 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
             rejected: report.rejected.len(),
             prepare_seconds: times.prepare.as_secs_f64(),
             tune_seconds: times.tune.as_secs_f64(),
+            compile_seconds: report.times.compile.as_secs_f64(),
+            reference_seconds: report.times.reference.as_secs_f64(),
+            check_seconds: report.times.check.as_secs_f64(),
+            race_seconds: report.times.race.as_secs_f64(),
         });
     }
     output::line(format!(

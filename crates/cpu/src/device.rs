@@ -126,6 +126,13 @@ impl Stream for CpuStream {
         Ok(())
     }
 
+    unsafe fn copy(&mut self, from: Span, to: Span) -> Result<(), DeviceError> {
+        assert_eq!(from.len, to.len, "both sides of a copy have one length");
+        // SAFETY: live, unshared and apart by contract; the lengths are equal.
+        unsafe { std::ptr::copy_nonoverlapping(host_pointer(from), host_pointer(to), to.len as usize) };
+        Ok(())
+    }
+
     unsafe fn fill(&mut self, to: Span, byte: u8) -> Result<(), DeviceError> {
         // SAFETY: live and unshared by contract.
         unsafe { std::ptr::write_bytes(host_pointer(to), byte, to.len as usize) };

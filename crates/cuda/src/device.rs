@@ -1,7 +1,7 @@
 //! An NVIDIA GPU as a [`Device`].
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::sys::CUdevice_attribute;
 use tactician_device::{
@@ -28,7 +28,7 @@ pub struct CudaDevice {
     pool: Arc<Pool>,
     modules: Modules,
     /// Compiled code by the hash of source, options and architecture.
-    compiled: Mutex<BTreeMap<[u8; 32], Arc<[u8]>>>,
+    compiled: Mutex<BTreeMap<[u8; 32], Arc<OnceLock<Result<Arc<[u8]>, DeviceError>>>>>,
 }
 
 impl CudaDevice {
@@ -186,13 +186,10 @@ impl Device for CudaDevice {
             hash.update(part.as_bytes());
         }
         let key = *hash.finalize().as_bytes();
-        let known = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(code) = known().get(&key) {
-            return Ok(code.clone());
-        }
-        // Not under the lock: threads compile different sources at once.
-        let code: Arc<[u8]> = compile_for(source, &architecture)?.cubin.into();
-        Ok(known().entry(key).or_insert(code).clone())
+        // Threads compile different sources at once; who wants the same one waits for it.
+        let cell =
+            self.compiled.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
+        cell.get_or_init(|| compile_for(source, &architecture).map(|c| c.cubin.into())).clone()
     }
 
     fn health(&self) -> Result<(), DeviceError> {

@@ -10,10 +10,10 @@ use tactician_types::Bytes;
 use crate::driver::{Context, check};
 
 /// Blocks up to this size are kept when freed: tuning allocates and frees many.
-const KEPT_BLOCK: u64 = 64 << 20;
+const KEPT_BLOCK: u64 = 512 << 20;
 
 /// Most bytes of kept blocks.
-const KEPT_TOTAL: u64 = 1 << 30;
+const KEPT_TOTAL: u64 = 4 << 30;
 
 /// Least size of an allocation.
 const SMALLEST: u64 = 512;
@@ -30,6 +30,9 @@ pub(crate) struct Pool {
 struct Kept {
     /// Addresses by size.
     blocks: BTreeMap<u64, Vec<u64>>,
+    /// Freed, but what was enqueued before may still use them: all become blocks when the GPU was idle.
+    freed: Vec<(u64, u64)>,
+    /// Bytes of both.
     bytes: u64,
 }
 
@@ -64,9 +67,20 @@ impl Pool {
 
     fn take(&self, size: u64) -> Option<u64> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = kept.blocks.get_mut(&size)?.pop()?;
-        kept.bytes -= size;
-        Some(address)
+        let known = |kept: &mut Kept| kept.blocks.get_mut(&size).and_then(Vec::pop);
+        let mut address = known(&mut kept);
+        if address.is_none() && kept.freed.iter().any(|(s, _)| *s == size) {
+            // One wait serves all that were freed.
+            if !self.context.synchronize().unwrap_or(false) {
+                return None;
+            }
+            for (size, address) in std::mem::take(&mut kept.freed) {
+                kept.blocks.entry(size).or_default().push(address);
+            }
+            address = known(&mut kept);
+        }
+        kept.bytes -= address.map_or(0, |_| size);
+        address
     }
 
     /// Asks the driver; none when it has not as much. The context is current.
@@ -83,8 +97,11 @@ impl Pool {
     /// Returns all kept blocks to the driver. The context is current.
     fn give_back(&self) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        for address in std::mem::take(&mut *kept).blocks.into_values().flatten() {
-            // SAFETY: allocated by `allocate`, in nobody's hands. Failing means that the context is gone with it.
+        let all = std::mem::take(&mut *kept);
+        let freed = all.freed.into_iter().map(|(_, address)| address);
+        for address in all.blocks.into_values().flatten().chain(freed) {
+            // SAFETY: allocated by `allocate`, in nobody's hands; the driver waits for what still runs. Failing means
+            // that the context is gone with it.
             let _ = unsafe { sys::cuMemFree_v2(address) };
         }
     }
@@ -123,15 +140,15 @@ impl Memory for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // What still runs may use the block, so it must end first; the driver's own free waits likewise.
-        let idle = self.pool.context.synchronize().unwrap_or(false);
         let mut kept = self.pool.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle && self.size <= KEPT_BLOCK && kept.bytes + self.size <= KEPT_TOTAL {
+        if self.size <= KEPT_BLOCK && kept.bytes + self.size <= KEPT_TOTAL {
             kept.bytes += self.size;
-            kept.blocks.entry(self.size).or_default().push(self.span.address);
+            kept.freed.push((self.size, self.span.address));
             return;
         }
         drop(kept);
+        // What still runs may use the block; the driver's own free waits likewise.
+        let _ = self.pool.context.synchronize();
         // SAFETY: allocated by `Pool::allocate`, freed nowhere else. Failing means that the context is gone with it.
         let _ = unsafe { sys::cuMemFree_v2(self.span.address) };
     }

@@ -151,6 +151,18 @@ impl Stream for CudaStream {
         self.synchronize()
     }
 
+    unsafe fn copy(&mut self, from: Span, to: Span) -> Result<(), DeviceError> {
+        equal_lengths(to, from.len as usize)?;
+        if from.len == 0 {
+            return Ok(());
+        }
+        self.context.make_current()?;
+        // SAFETY: live and unshared by contract, of one length.
+        let result =
+            unsafe { sys::cuMemcpyDtoDAsync_v2(to.address, from.address, from.len as usize, self.raw) };
+        check("cuMemcpyDtoDAsync", result)
+    }
+
     unsafe fn fill(&mut self, to: Span, byte: u8) -> Result<(), DeviceError> {
         if to.len == 0 {
             return Ok(());

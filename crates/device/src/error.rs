@@ -2,7 +2,7 @@ use tactician_types::Bytes;
 use thiserror::Error;
 
 /// What can go wrong on a device.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum DeviceError {
     /// No such kernel in this backend.

@@ -112,6 +112,19 @@ pub trait Stream: Send {
     /// As for [`Stream::write`].
     unsafe fn read(&mut self, from: Span, to: &mut [u8]) -> Result<(), DeviceError>;
 
+    /// Copies device bytes within the device.
+    ///
+    /// # Safety
+    /// As for [`Stream::write`], for both spans, which do not overlap. `from.len == to.len`.
+    unsafe fn copy(&mut self, from: Span, to: Span) -> Result<(), DeviceError> {
+        let mut bytes = vec![0; from.len as usize];
+        // SAFETY: promised by the caller.
+        unsafe {
+            self.read(from, &mut bytes)?;
+            self.write(to, &bytes)
+        }
+    }
+
     /// Sets every byte.
     ///
     /// # Safety

@@ -18,7 +18,7 @@ mod problem;
 mod value;
 
 pub use bound::Exact;
-pub use compare::{Comparison, compare, relative_l2};
+pub use compare::{Comparison, compare, compare_repeated, relative_l2};
 pub use error::ReferenceError;
 pub use graph::{eval_graph, eval_graph_f64};
 pub use operands::{adversarial_operands, random_operands};

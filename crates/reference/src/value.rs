@@ -42,22 +42,13 @@ pub(crate) fn wrap(dtype: DType, x: i64) -> i64 {
     }
 }
 
-impl Value {
-    pub(crate) fn float(dtype: DType, sizes: Vec<usize>, data: Vec<f64>) -> Value {
-        debug_assert_eq!(sizes.iter().product::<usize>(), data.len());
-        Value { dtype, sizes, data: Data::Float(data) }
-    }
-
-    pub(crate) fn int(dtype: DType, sizes: Vec<usize>, data: Vec<i64>) -> Value {
-        debug_assert_eq!(sizes.iter().product::<usize>(), data.len());
-        Value { dtype, sizes, data: Data::Int(data) }
-    }
-
-    pub(crate) fn of(t: &Tensor) -> Value {
+impl Data {
+    /// Little-endian elements of a type, widened.
+    pub(crate) fn of_bytes(dtype: DType, bytes: &[u8]) -> Data {
         macro_rules! read {
             ($kind:ident, $from:ty, $f:expr) => {
                 Data::$kind(
-                    t.bytes()
+                    bytes
                         .chunks_exact(size_of::<$from>())
                         .map(bytemuck::pod_read_unaligned::<$from>)
                         .map($f)
@@ -65,7 +56,7 @@ impl Value {
                 )
             };
         }
-        let data = match t.dtype() {
+        match dtype {
             DType::F32 => read!(Float, f32, f64::from),
             DType::F64 => read!(Float, f64, |x| x),
             DType::F16 => read!(Float, f16, f16::to_f64),
@@ -79,7 +70,23 @@ impl Value {
             DType::U64 => read!(Int, u64, |x| x as i64),
             DType::Bool => read!(Int, u8, |x| i64::from(x != 0)),
             _ => read!(Int, u8, i64::from),
-        };
+        }
+    }
+}
+
+impl Value {
+    pub(crate) fn float(dtype: DType, sizes: Vec<usize>, data: Vec<f64>) -> Value {
+        debug_assert_eq!(sizes.iter().product::<usize>(), data.len());
+        Value { dtype, sizes, data: Data::Float(data) }
+    }
+
+    pub(crate) fn int(dtype: DType, sizes: Vec<usize>, data: Vec<i64>) -> Value {
+        debug_assert_eq!(sizes.iter().product::<usize>(), data.len());
+        Value { dtype, sizes, data: Data::Int(data) }
+    }
+
+    pub(crate) fn of(t: &Tensor) -> Value {
+        let data = Data::of_bytes(t.dtype(), t.bytes());
         Value { dtype: t.dtype(), sizes: t.sizes().to_vec(), data }
     }
 

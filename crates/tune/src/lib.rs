@@ -7,6 +7,8 @@
 //! A private dependency of the public crate. Works on any [`tactician_device::Device`]; the replay device tests it.
 
 mod gate;
+mod images;
+mod measure;
 mod table;
 mod timing;
 mod trial;
@@ -14,4 +16,4 @@ mod tuner;
 
 pub use table::{Row, TABLE_VERSION, TableError, TacticTable, Timing, Verdict};
 pub use timing::TimingOptions;
-pub use tuner::{Progress, TuneError, TuneOptions, TuneReport, facts, filtered, tune};
+pub use tuner::{Progress, TuneError, TuneOptions, TuneReport, TuneTimes, facts, filtered, tune};

@@ -45,7 +45,7 @@ impl Default for TimingOptions {
 /// Something to time.
 pub(crate) struct Entry<'a> {
     /// Runs it once. What it enqueues stays safe to run again for as long as the entry lives.
-    pub(crate) run: &'a mut (dyn FnMut(&mut dyn Stream) -> Result<(), DeviceError> + Send),
+    pub(crate) run: Box<dyn FnMut(&mut dyn Stream) -> Result<(), DeviceError> + Send + 'a>,
     /// Layouts of operands and output.
     pub(crate) layouts: (Vec<Layout>, Layout),
     /// Scratch in bytes.

@@ -1,10 +1,11 @@
-//! A tactic made ready to run by itself: its steps, and memory with guard zones around everything it may touch.
-
-use std::sync::Arc;
+//! A tactic made ready to run by itself: its steps, prepared once, and the memory that they run on.
+//!
+//! In the gate a trial has memory of its own with guard zones around everything that it may touch. Trials that passed
+//! share inputs, output and scratch in the race, as the steps of a plan do.
 
 use tactician_device::{Device, DeviceError, Executable, Memory, Span, StepDesc, Stream};
 use tactician_ir::{Problem, Tensor, TensorType};
-use tactician_tactics::{Arg, Emission, Tactic, layout};
+use tactician_tactics::{Arg, Emission, StepSpec, Tactic, layout};
 use tactician_types::Layout;
 
 /// Bytes on each side of every buffer that a tactic must leave alone.
@@ -14,7 +15,7 @@ pub(crate) const GUARD: u64 = 4096;
 const GUARD_BYTE: u8 = 0xA5;
 
 /// What outputs and scratch hold before a run: as floats, NaN.
-const POISON: u8 = 0xFF;
+pub(crate) const POISON: u8 = 0xFF;
 
 /// A buffer between guard zones.
 struct Guarded {
@@ -26,23 +27,34 @@ impl Guarded {
     fn new(device: &dyn Device, stream: &mut dyn Stream, len: u64) -> Result<Guarded, DeviceError> {
         let padded = len.div_ceil(GUARD) * GUARD;
         let memory = device.alloc(padded + 2 * GUARD)?;
-        // SAFETY: freshly allocated and not shared.
-        unsafe { stream.fill(memory.span(), GUARD_BYTE)? };
-        Ok(Guarded { memory, len })
+        let new = Guarded { memory, len };
+        for zone in new.zones() {
+            // SAFETY: freshly allocated and not shared.
+            unsafe { stream.fill(zone, GUARD_BYTE)? };
+        }
+        Ok(new)
     }
 
     fn span(&self) -> Span {
         Span { address: self.memory.span().address + GUARD, len: self.len }
     }
 
-    /// Whether everything around the buffer is as it was.
-    fn intact(&self, stream: &mut dyn Stream) -> Result<bool, DeviceError> {
+    /// Everything around the buffer.
+    fn zones(&self) -> [Span; 2] {
         let whole = self.memory.span();
         let end = GUARD + self.len;
-        for (from, to) in [(0, GUARD), (end, whole.len)] {
-            let mut bytes = vec![0; (to - from) as usize];
+        [
+            Span { address: whole.address, len: GUARD },
+            Span { address: whole.address + end, len: whole.len - end },
+        ]
+    }
+
+    /// Whether everything around the buffer is as it was.
+    fn intact(&self, stream: &mut dyn Stream) -> Result<bool, DeviceError> {
+        for zone in self.zones() {
+            let mut bytes = vec![0; zone.len as usize];
             // SAFETY: our own memory, nothing is running.
-            unsafe { stream.read(Span { address: whole.address + from, len: to - from }, &mut bytes)? };
+            unsafe { stream.read(zone, &mut bytes)? };
             if bytes.iter().any(|&b| b != GUARD_BYTE) {
                 return Ok(false);
             }
@@ -53,7 +65,7 @@ impl Guarded {
 
 /// One set of packed constants on the device. Timing rotates over several, so that weights are as cold as in a
 /// network, where others come between.
-struct Constants(Vec<Box<dyn Memory>>);
+type Constants = Vec<Box<dyn Memory>>;
 
 /// A step with its arguments resolved, one list a set of constants.
 struct Step {
@@ -61,36 +73,39 @@ struct Step {
     args: Vec<Vec<Span>>,
 }
 
-/// A tactic ready to run.
-pub(crate) struct Trial {
-    steps: Vec<Step>,
+/// What a trial runs on in the gate.
+struct Buffers {
     operands: Vec<Option<Guarded>>,
     output: Guarded,
     scratch: Guarded,
+}
+
+/// A tactic ready to run.
+pub(crate) struct Trial {
+    specs: Vec<StepSpec>,
+    steps: Vec<Step>,
+    constants: Vec<Constants>,
+    buffers: Option<Buffers>,
     output_type: TensorType,
     output_layout: Layout,
-    input_layouts: Vec<Layout>,
-    /// Kept alive for the spans in `steps`.
-    _constants: Vec<Constants>,
-    sets: usize,
     next: usize,
 }
 
 /// Bytes of a value in a layout.
-fn stored_bytes(ty: &TensorType, layout: Layout) -> Option<u64> {
+pub(crate) fn stored_bytes(ty: &TensorType, layout: Layout) -> Option<u64> {
     let n = layout.storage_len(&ty.sizes()?)?;
     Some(n as u64 * ty.dtype.size() as u64)
 }
 
 impl Trial {
-    /// Prepares a tactic with `sets` copies of its packed constants. Fails when memory beyond `memory_limit` would be
-    /// needed.
+    /// Prepares a tactic for the gate, with memory for `sets` copies of its packed constants, which
+    /// [`Trial::load`] fills. Fails when memory beyond `memory_limit` would be needed.
     pub(crate) fn new(
         device: &dyn Device,
         stream: &mut dyn Stream,
         problem: &Problem,
         tactic: &Tactic,
-        emission: Emission,
+        emission: &Emission,
         sets: usize,
         memory_limit: u64,
     ) -> Result<Trial, String> {
@@ -118,38 +133,38 @@ impl Trial {
                 Some(Guarded::new(device, stream, len).map_err(text)?)
             });
         }
-        let output = Guarded::new(device, stream, out_len).map_err(text)?;
-        let scratch = Guarded::new(device, stream, tactic.workspace).map_err(text)?;
+        let buffers = Buffers {
+            operands,
+            output: Guarded::new(device, stream, out_len).map_err(text)?,
+            scratch: Guarded::new(device, stream, tactic.workspace).map_err(text)?,
+        };
         let mut constants = Vec::with_capacity(sets);
         for _ in 0..sets {
-            let set = emission.packed.iter().map(|p| device.constants(Arc::new(p.bytes.clone())));
-            constants.push(Constants(set.collect::<Result<_, _>>().map_err(text)?));
+            let set = emission.packed.iter().map(|p| device.alloc(p.bytes.len() as u64));
+            constants.push(set.collect::<Result<_, _>>().map_err(text)?);
         }
-        let mut steps = Vec::with_capacity(emission.steps.len());
+        let mut trial = Trial {
+            specs: emission.steps.clone(),
+            steps: Vec::with_capacity(emission.steps.len()),
+            constants,
+            buffers: None,
+            output_type: problem.output.clone(),
+            output_layout: tactic.output,
+            next: 0,
+        };
+        let spans: Vec<Option<Span>> =
+            buffers.operands.iter().map(|b| b.as_ref().map(Guarded::span)).collect();
         for spec in &emission.steps {
-            let span = |arg: &Arg, set: usize| match *arg {
-                Arg::Operand(i) => operands[i].as_ref().map(Guarded::span),
-                Arg::Packed(i) => constants[set].0.get(i).map(|m| m.span()),
-                Arg::Output => Some(output.span()),
-            };
-            let resolve = |set: usize| -> Result<Vec<Span>, String> {
-                let mut list = Vec::with_capacity(spec.inputs.len() + spec.outputs.len() + 1);
-                for a in spec.inputs.iter().chain(&spec.outputs) {
-                    list.push(span(a, set).ok_or_else(|| format!("its step has no argument {a:?}"))?);
-                }
-                list.push(Span { len: spec.scratch, ..scratch.span() });
-                Ok(list)
-            };
-            let args = (0..sets).map(resolve).collect::<Result<Vec<_>, _>>()?;
-            let len_of =
-                |range: std::ops::Range<usize>| args[0][range].iter().map(|s| s.len).collect::<Vec<_>>();
-            let (ins, outs) = (spec.inputs.len(), spec.outputs.len());
             if spec.scratch > tactic.workspace {
                 return Err(format!(
                     "its step wants {} bytes of scratch, it declared {}",
                     spec.scratch, tactic.workspace
                 ));
             }
+            let args = trial.resolve(spec, &spans, buffers.output.span(), buffers.scratch.span())?;
+            let len_of =
+                |range: std::ops::Range<usize>| args[0][range].iter().map(|s| s.len).collect::<Vec<_>>();
+            let (ins, outs) = (spec.inputs.len(), spec.outputs.len());
             let code = match &spec.code {
                 Some(source) => Some(device.compile(source).map_err(text)?),
                 None => None,
@@ -162,76 +177,152 @@ impl Trial {
                 scratch: spec.scratch,
                 code: code.as_deref(),
             };
-            steps.push(Step { run: device.prepare(&desc).map_err(text)?, args });
+            trial.steps.push(Step { run: device.prepare(&desc).map_err(text)?, args });
         }
-        Ok(Trial {
-            steps,
-            operands,
-            output,
-            scratch,
-            output_type: problem.output.clone(),
-            output_layout: tactic.output,
-            input_layouts: tactic.inputs.clone(),
-            _constants: constants,
-            sets,
-            next: 0,
-        })
+        trial.buffers = Some(buffers);
+        Ok(trial)
     }
 
-    /// Puts operand values in place, their padding poisoned; constants are in the emission already.
-    pub(crate) fn load(&mut self, stream: &mut dyn Stream, values: &[Tensor]) -> Result<(), DeviceError> {
-        for ((buffer, value), &l) in self.operands.iter().zip(values).zip(&self.input_layouts) {
-            if let Some(buffer) = buffer {
-                let (size, sizes) = (value.dtype().size(), value.sizes());
-                let bytes = layout::from_plain_padded(value.bytes(), size, sizes, l, POISON);
-                // SAFETY: our own buffer of exactly this length; nothing is running.
-                unsafe { stream.write(buffer.span(), &bytes)? };
+    /// The arguments of a step, for every set of constants.
+    fn resolve(
+        &self,
+        spec: &StepSpec,
+        operands: &[Option<Span>],
+        output: Span,
+        scratch: Span,
+    ) -> Result<Vec<Vec<Span>>, String> {
+        let of_set = |set: &Constants| {
+            let mut list = Vec::with_capacity(spec.inputs.len() + spec.outputs.len() + 1);
+            for arg in spec.inputs.iter().chain(&spec.outputs) {
+                let span = match *arg {
+                    Arg::Operand(i) => operands.get(i).copied().flatten(),
+                    Arg::Packed(i) => set.get(i).map(|m| m.span()),
+                    Arg::Output => Some(output),
+                };
+                list.push(span.ok_or_else(|| format!("its step has no argument {arg:?}"))?);
             }
+            list.push(Span { len: spec.scratch, ..scratch });
+            Ok(list)
+        };
+        self.constants.iter().map(of_set).collect()
+    }
+
+    /// Whether the steps serve another emission of the same tactic too.
+    pub(crate) fn serves(&self, emission: &Emission) -> bool {
+        let lens = |i: usize| self.constants[0].get(i).map(|m| m.span().len);
+        self.specs == emission.steps
+            && self.constants[0].len() == emission.packed.len()
+            && emission.packed.iter().enumerate().all(|(i, p)| lens(i) == Some(p.bytes.len() as u64))
+    }
+
+    /// Puts operand values and the first set of constants in place.
+    ///
+    /// # Safety
+    /// `operands` are live device memory, as long as the tactic's layouts make them, and do not change meanwhile.
+    pub(crate) unsafe fn load(
+        &mut self,
+        stream: &mut dyn Stream,
+        operands: &[Option<Span>],
+        emission: &Emission,
+    ) -> Result<(), DeviceError> {
+        let Some(buffers) = &self.buffers else { return Ok(()) };
+        for (buffer, value) in buffers.operands.iter().zip(operands) {
+            if let (Some(buffer), Some(value)) = (buffer, value) {
+                // SAFETY: our own buffer; the other is live and as long by contract.
+                unsafe { stream.copy(*value, buffer.span())? };
+            }
+        }
+        for (memory, packed) in self.constants[0].iter().zip(&emission.packed) {
+            // SAFETY: our own memory of exactly this length; nothing is running.
+            unsafe { stream.write(memory.span(), &packed.bytes)? };
         }
         Ok(())
     }
 
-    /// Runs once on poisoned output and scratch; returns the output's bytes as they lie.
+    /// Runs once on poisoned output and scratch.
+    pub(crate) fn run(&mut self, stream: &mut dyn Stream) -> Result<(), DeviceError> {
+        for buffer in self.buffers.iter().flat_map(|b| [&b.output, &b.scratch]) {
+            // SAFETY: our own buffers; nothing is running.
+            unsafe { stream.fill(buffer.span(), POISON)? };
+        }
+        self.enqueue_set(stream, 0)?;
+        stream.synchronize()
+    }
+
+    /// The output of a run.
     ///
     /// # Errors
-    /// When a step fails or a guard zone changed.
-    pub(crate) fn run_checked(&mut self, stream: &mut dyn Stream) -> Result<Vec<u8>, String> {
+    /// When a guard zone changed.
+    pub(crate) fn output(&self, stream: &mut dyn Stream) -> Result<Tensor, String> {
         let text = |e: DeviceError| e.to_string();
-        for buffer in [&self.output, &self.scratch] {
-            // SAFETY: our own buffers; nothing is running.
-            unsafe { stream.fill(buffer.span(), POISON).map_err(text)? };
-        }
-        self.enqueue(stream).map_err(text)?;
-        stream.synchronize().map_err(text)?;
-        let named =
-            self.operands.iter().enumerate().filter_map(|(i, o)| Some((format!("operand {i}"), o.as_ref()?)));
-        let rest = [("the output".to_owned(), &self.output), ("its scratch".to_owned(), &self.scratch)];
+        let Some(buffers) = &self.buffers else { return Err("it is out of the gate".into()) };
+        let operands = buffers.operands.iter().enumerate();
+        let named = operands.filter_map(|(i, o)| Some((format!("operand {i}"), o.as_ref()?)));
+        let rest = [("the output".to_owned(), &buffers.output), ("its scratch".to_owned(), &buffers.scratch)];
         for (name, buffer) in named.chain(rest) {
             if !buffer.intact(stream).map_err(text)? {
                 return Err(format!("it wrote outside {name}"));
             }
         }
-        let mut bytes = vec![0; self.output.len as usize];
+        let mut bytes = vec![0; buffers.output.len as usize];
         // SAFETY: our own buffer; the stream is idle.
-        unsafe { stream.read(self.output.span(), &mut bytes).map_err(text)? };
-        Ok(bytes)
+        unsafe { stream.read(buffers.output.span(), &mut bytes).map_err(text)? };
+        let sizes = self.output_type.sizes().unwrap_or_default();
+        let plain = match self.output_layout {
+            Layout::Plain => bytes,
+            l => layout::to_plain(&bytes, self.output_type.dtype.size(), &sizes, l),
+        };
+        Tensor::from_bytes(self.output_type.dtype, &sizes, plain).map_err(|e| e.to_string())
     }
 
-    /// The output as a tensor.
-    pub(crate) fn output(&self, bytes: &[u8]) -> Result<Tensor, String> {
-        let sizes = self.output_type.sizes().unwrap_or_default();
-        let plain = layout::to_plain(bytes, self.output_type.dtype.size(), &sizes, self.output_layout);
-        Tensor::from_bytes(self.output_type.dtype, &sizes, plain).map_err(|e| e.to_string())
+    /// Leaves the gate: fills all sets of constants with the first, and gives its guarded memory back. It runs again
+    /// when [`Trial::share`] gave it other memory.
+    pub(crate) fn leave_gate(&mut self, stream: &mut dyn Stream) -> Result<(), DeviceError> {
+        for set in &self.constants[1..] {
+            for (from, to) in self.constants[0].iter().zip(set) {
+                // SAFETY: our own memory, of one length; nothing is running.
+                unsafe { stream.copy(from.span(), to.span())? };
+            }
+        }
+        stream.synchronize()?;
+        self.buffers = None;
+        self.steps.iter_mut().for_each(|s| s.args.clear());
+        Ok(())
+    }
+
+    /// Lets the steps run on memory that others use too.
+    ///
+    /// # Safety
+    /// Until the trial is dropped or has other memory, the spans are live device memory, as long as the tactic says,
+    /// apart from one another, and nothing but trials on one stream uses output and scratch.
+    pub(crate) unsafe fn share(
+        &mut self,
+        operands: &[Option<Span>],
+        output: Span,
+        scratch: Span,
+    ) -> Result<(), String> {
+        for i in 0..self.steps.len() {
+            self.steps[i].args = self.resolve(&self.specs[i], operands, output, scratch)?;
+        }
+        Ok(())
     }
 
     /// Enqueues the steps once, with the next set of constants.
     pub(crate) fn enqueue(&mut self, stream: &mut dyn Stream) -> Result<(), DeviceError> {
         let set = self.next;
-        self.next = (self.next + 1) % self.sets;
+        self.next = (self.next + 1) % self.constants.len();
+        self.enqueue_set(stream, set)
+    }
+
+    fn enqueue_set(&self, stream: &mut dyn Stream, set: usize) -> Result<(), DeviceError> {
         for step in &self.steps {
-            // SAFETY: spans of live memory owned by this trial, of the lengths the step was prepared with; output and
-            // scratch are separate allocations; one stream runs everything in order.
-            unsafe { step.run.enqueue(&step.args[set], stream)? };
+            let args = step.args.get(set).ok_or_else(|| DeviceError::Failed {
+                call: "timing a tactic".into(),
+                reason: "it has no memory to run on".into(),
+            })?;
+            // SAFETY: spans of live memory, this trial's own or promised to `share`, of the lengths that the step was
+            // prepared with; output and scratch are apart; one stream runs everything in order.
+            unsafe { step.run.enqueue(args, stream)? };
         }
         Ok(())
     }

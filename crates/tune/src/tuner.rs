@@ -1,7 +1,8 @@
 //! The tuner: for every problem, every tactic, once: filter, gate, time, record.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tactician_device::{CodeSource, Device, DeviceError, Stream};
 use tactician_ir::{Problem, Tensor};
@@ -9,16 +10,13 @@ use tactician_tactics::{Tactic, tactics};
 use tactician_types::Bytes;
 use thiserror::Error;
 
-use crate::gate::{Fault, Gate, Passed, Turn};
-use crate::table::{Row, TacticTable, Timing, Verdict};
-use crate::timing::{Entry, TimingOptions, race, statistics};
-use crate::trial::Trial;
+use crate::gate::Gate;
+use crate::measure::measure;
+use crate::table::{TacticTable, Verdict};
+use crate::timing::TimingOptions;
 
 /// Changes whenever what is timed or how changes, so that old rows are not taken for new ones.
 const PROTOCOL: &str = "interleaved rounds, weights cold, activations warm, 1";
-
-/// Most threads that compare outputs at once.
-const MAX_CHECKERS: usize = 12;
 
 /// How to tune.
 #[derive(Clone, Debug)]
@@ -82,6 +80,22 @@ pub struct TuneReport {
     pub rejected: Vec<(String, String, String)>,
     /// Tactics not measured because of an option: tactic and reason, one a reason and problem.
     pub filtered: Vec<(String, String)>,
+    /// Where the time went.
+    pub times: TuneTimes,
+}
+
+/// How long the parts of a tuning pass took. On a GPU the first two go on while the others do, so that the sum may be
+/// more than the whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TuneTimes {
+    /// Compiling kernels.
+    pub compile: Duration,
+    /// Computing with the reference.
+    pub reference: Duration,
+    /// Preparing tactics and comparing what they compute with the reference.
+    pub check: Duration,
+    /// Timing.
+    pub race: Duration,
 }
 
 /// Tuning cannot go on.
@@ -164,82 +178,141 @@ pub fn tune(
     let mut stream = device.stream()?;
     let unique: BTreeMap<String, &Problem> = problems.iter().map(|p| (p.to_string(), p)).collect();
     let mut report = TuneReport { problems: unique.len(), ..TuneReport::default() };
-    if !options.frozen {
-        compile_ahead(
-            device,
-            unique.iter().flat_map(|(key, problem)| {
-                let known = table.rows(&context, key);
-                let wanted = move |t: &Tactic| {
-                    filtered(t, options).is_none() && known.is_none_or(|rows| !rows.contains_key(&t.id))
-                };
-                tactics(problem, device.info()).into_iter().filter(wanted).filter_map(|t| t.code)
-            }),
-        );
-    }
-    for (done, (key, problem)) in unique.iter().enumerate() {
+    let mut work = Vec::with_capacity(unique.len());
+    for (key, problem) in &unique {
         let all = tactics(problem, device.info());
         if all.is_empty() {
             return Err(TuneError::NoTactic { problem: key.clone() });
         }
+        let known = table.rows(&context, key);
         let mut wanted = Vec::new();
-        for t in &all {
+        for (i, t) in all.iter().enumerate() {
             if let Some(reason) = filtered(t, options) {
                 report.filtered.push((t.id.clone(), reason));
-            } else if table.rows(&context, key).is_some_and(|rows| rows.contains_key(&t.id)) {
+            } else if known.is_some_and(|rows| rows.contains_key(&t.id)) {
                 report.reused += 1;
             } else if options.frozen {
                 return Err(TuneError::Frozen { problem: key.clone(), tactic: t.id.clone() });
             } else {
-                wanted.push(t);
+                wanted.push(i);
             }
         }
-        progress(Progress { done, total: unique.len(), problem: key, tactics: wanted.len() });
-        if !wanted.is_empty() {
+        work.push(Work { key, problem, all, wanted });
+    }
+    let cpu = device.info().cpu().is_some();
+    // In the order of the problems, which are measured meanwhile.
+    let mut seen = HashSet::new();
+    let codes = work.iter().flat_map(Work::wanted).filter_map(|t| t.code.as_ref());
+    let ordered: Vec<&CodeSource> = codes.filter(|s| seen.insert(*s)).collect();
+    let stop = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        let compiling = scope.spawn(|| compile_ahead(device, &ordered, &stop));
+        let result =
+            tune_all(device, stream.as_mut(), &work, cpu, table, &context, options, &mut report, progress);
+        stop.store(true, Ordering::Relaxed);
+        report.times.compile = compiling.join().unwrap_or_default();
+        result
+    });
+    result.map(|()| report)
+}
+
+/// A problem, all its tactics, and which of them are to be measured.
+struct Work<'a> {
+    key: &'a str,
+    problem: &'a Problem,
+    all: Vec<Tactic>,
+    wanted: Vec<usize>,
+}
+
+impl Work<'_> {
+    fn wanted(&self) -> impl Iterator<Item = &Tactic> {
+        self.wanted.iter().map(|&i| &self.all[i])
+    }
+}
+
+/// Makes a problem's gate, and says how long that took.
+fn gate_of(work: &Work<'_>, options: &TuneOptions) -> (Result<Gate, String>, Duration) {
+    let start = Instant::now();
+    (Gate::new(work.problem, options.seed, options.gate), start.elapsed())
+}
+
+/// Measures problem after problem.
+fn tune_all(
+    device: &dyn Device,
+    stream: &mut dyn Stream,
+    work: &[Work<'_>],
+    cpu: bool,
+    table: &mut TacticTable,
+    context: &str,
+    options: &TuneOptions,
+    report: &mut TuneReport,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), TuneError> {
+    let total = work.len();
+    let mut ahead = None;
+    for (done, w) in work.iter().enumerate() {
+        progress(Progress { done, total, problem: w.key, tactics: w.wanted.len() });
+        if !w.wanted.is_empty() {
+            let wanted: Vec<&Tactic> = w.wanted().collect();
             report.measured += wanted.len();
-            let (rows, fault) = measure(device, stream.as_mut(), key, problem, &wanted, options)?;
+            let (gate, took) = ahead.take().unwrap_or_else(|| gate_of(w, options));
+            report.times.reference += took;
+            let gate = gate.map_err(|reason| TuneError::Reference { problem: w.key.to_owned(), reason })?;
+            // Where the device is not the CPU, the CPU computes the next problem meanwhile.
+            let next = work[done + 1..].iter().find(|w| !w.wanted.is_empty()).filter(|_| !cpu);
+            let measured = std::thread::scope(|scope| {
+                let next = next.map(|w| scope.spawn(|| gate_of(w, options)));
+                let measured = measure(device, stream, &gate, w.problem, &wanted, options, &mut report.times);
+                ahead = next.and_then(|n| n.join().ok());
+                measured
+            });
+            let (rows, fault) = measured?;
             for (tactic, row) in rows {
                 if let Verdict::Wrong { reason } | Verdict::Failed { reason } = &row.verdict {
-                    report.rejected.push((key.clone(), tactic.clone(), reason.clone()));
+                    report.rejected.push((w.key.to_owned(), tactic.clone(), reason.clone()));
                 }
-                table.insert(&context, key, &tactic, row);
+                table.insert(context, w.key, &tactic, row);
             }
             if let Some((tactic, source)) = fault {
-                return Err(TuneError::Fault { problem: key.clone(), tactic, source });
+                return Err(TuneError::Fault { problem: w.key.to_owned(), tactic, source });
             }
         }
-        let rows = table.rows(&context, key);
+        let rows = table.rows(context, w.key);
         let usable = |t: &&Tactic| {
             rows.and_then(|r| r.get(&t.id)).is_some_and(|r| matches!(r.verdict, Verdict::Timed(_)))
         };
-        if !all.iter().any(|t| usable(&t)) {
+        if !w.all.iter().any(|t| usable(&t)) {
             let mut rejected: Vec<(String, String)> =
-                all.iter().filter_map(|t| Some((t.id.clone(), filtered(t, options)?))).collect();
+                w.all.iter().filter_map(|t| Some((t.id.clone(), filtered(t, options)?))).collect();
             rejected.extend(rows.into_iter().flatten().filter_map(|(t, r)| match &r.verdict {
                 Verdict::Wrong { reason } | Verdict::Failed { reason } => Some((t.clone(), reason.clone())),
                 Verdict::Timed(_) => None,
             }));
-            return Err(TuneError::AllRejected { problem: key.clone(), rejected });
+            return Err(TuneError::AllRejected { problem: w.key.to_owned(), rejected });
         }
     }
-    progress(Progress { done: unique.len(), total: unique.len(), problem: "", tactics: 0 });
-    Ok(report)
+    progress(Progress { done: total, total, problem: "", tactics: 0 });
+    Ok(())
 }
 
-/// Compiles on all processors what will be needed; the device keeps it. What does not compile fails again, with its
-/// reason, when its tactic is tried.
-fn compile_ahead(device: &dyn Device, sources: impl Iterator<Item = CodeSource>) {
-    let list: Vec<CodeSource> = sources.collect::<HashSet<_>>().into_iter().collect();
+/// Compiles on all processors what will be needed, until told to stop; the device keeps it. What does not compile fails
+/// again, with its reason, when its tactic is tried. Returns how long it took.
+fn compile_ahead(device: &dyn Device, list: &[&CodeSource], stop: &AtomicBool) -> Duration {
+    let start = Instant::now();
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(list.len());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some(source) = list.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(source) = list.get(next.fetch_add(1, Ordering::Relaxed))
+                    && !stop.load(Ordering::Relaxed)
+                {
                     let _ = device.compile(source);
                 }
             });
         }
     });
+    start.elapsed()
 }
 
 /// Why the options exclude a tactic, if they do.
@@ -258,133 +331,6 @@ pub fn filtered(tactic: &Tactic, options: &TuneOptions) -> Option<String> {
         return Some("rounds its factors to TF32, which was not allowed".into());
     }
     None
-}
-
-/// Rows, and the tactic that broke the device, if one did: nothing can be said of those that were to follow it.
-type Measured = (Vec<(String, Row)>, Option<Fault>);
-
-/// Gates and times tactics of one problem.
-fn measure(
-    device: &dyn Device,
-    stream: &mut dyn Stream,
-    key: &str,
-    problem: &Problem,
-    wanted: &[&Tactic],
-    options: &TuneOptions,
-) -> Result<Measured, TuneError> {
-    let gate = Gate::new(problem, options.seed, options.gate)
-        .map_err(|reason| TuneError::Reference { problem: key.to_owned(), reason })?;
-    let mut rows: Vec<(String, Row)> = Vec::new();
-    let mut ready: Vec<(&Tactic, Trial, (f64, f64))> = Vec::new();
-    let (views, runs): (Vec<&Tactic>, Vec<&Tactic>) = wanted.iter().partition(|t| t.view);
-    for tactic in views {
-        // A view runs nothing.
-        let timing = Timing {
-            median_us: 0.0,
-            min_us: 0.0,
-            mad_us: 0.0,
-            samples: 1,
-            error_ratio: 0.0,
-            relative_l2: 0.0,
-        };
-        rows.push((tactic.id.clone(), Row::new(tactic, Verdict::Timed(timing))));
-    }
-    let turn = Turn::default();
-    let passed = check_all(device, stream, &turn, &gate, problem, &runs, options)?;
-    for (tactic, result) in runs.into_iter().zip(passed) {
-        match result {
-            Some(Ok((trial, errors))) => ready.push((tactic, trial, errors)),
-            Some(Err(verdict)) => rows.push((tactic.id.clone(), Row::new(tactic, verdict))),
-            None => {}
-        }
-    }
-    if let Some(fault) = turn.fault() {
-        return Ok((rows, Some(fault)));
-    }
-    let mut runs: Vec<_> =
-        ready.iter_mut().map(|(_, trial, _)| move |s: &mut dyn Stream| trial.enqueue(s)).collect();
-    let mut entries: Vec<Entry<'_>> = runs
-        .iter_mut()
-        .zip(wanted_of(&rows, wanted))
-        .map(|(run, t)| Entry { run, layouts: (t.inputs.clone(), t.output), workspace: t.workspace })
-        .collect();
-    let samples = race(stream, &mut entries, &options.timing);
-    drop(entries);
-    drop(runs);
-    let fault = device.health().err();
-    for ((tactic, _, (error_ratio, relative_l2)), result) in ready.iter().zip(samples) {
-        let verdict = match result {
-            // The race was cut short.
-            Ok(_) if fault.is_some() => continue,
-            Ok(list) => {
-                let (median_us, min_us, mad_us) = statistics(&list);
-                let samples = list.len() as u32;
-                Verdict::Timed(Timing {
-                    median_us,
-                    min_us,
-                    mad_us,
-                    samples,
-                    error_ratio: *error_ratio,
-                    relative_l2: *relative_l2,
-                })
-            }
-            Err(reason) => Verdict::Failed { reason },
-        };
-        rows.push((tactic.id.clone(), Row::new(tactic, verdict)));
-    }
-    let guilty = rows.last().map(|(id, _)| id.clone()).unwrap_or_default();
-    Ok((rows, fault.map(|f| (guilty, f))))
-}
-
-/// Sends tactics through the gate. Where the device is not the CPU itself, several threads do the host's part of it.
-fn check_all(
-    device: &dyn Device,
-    stream: &mut dyn Stream,
-    turn: &Turn,
-    gate: &Gate,
-    problem: &Problem,
-    tactics: &[&Tactic],
-    options: &TuneOptions,
-) -> Result<Vec<Option<Result<Passed, Verdict>>>, TuneError> {
-    let check = |stream: &mut dyn Stream, t: &Tactic| {
-        gate.check(device, stream, turn, problem, t, options.tuning_memory)
-    };
-    let threads =
-        std::thread::available_parallelism().map_or(1, |n| n.get()).min(tactics.len()).min(MAX_CHECKERS);
-    if device.info().cpu().is_some() || threads < 2 {
-        return Ok(tactics.iter().map(|t| check(stream, t)).collect());
-    }
-    let mut streams = (0..threads).map(|_| device.stream()).collect::<Result<Vec<_>, _>>()?;
-    let next = AtomicUsize::new(0);
-    let mut results: Vec<Option<Result<Passed, Verdict>>> = tactics.iter().map(|_| None).collect();
-    let done = std::thread::scope(|scope| {
-        let handles: Vec<_> = streams
-            .iter_mut()
-            .map(|stream| {
-                scope.spawn(|| {
-                    let mut done = Vec::new();
-                    loop {
-                        let i = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(t) = tactics.get(i) else { return done };
-                        done.push((i, check(stream.as_mut(), t)));
-                    }
-                })
-            })
-            .collect();
-        handles.into_iter().map(|h| h.join()).collect::<Vec<_>>()
-    });
-    for list in done {
-        match list {
-            Ok(list) => list.into_iter().for_each(|(i, r)| results[i] = r),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-    Ok(results)
-}
-
-/// The tactics not settled by a row yet, in order.
-fn wanted_of<'a>(rows: &[(String, Row)], wanted: &[&'a Tactic]) -> Vec<&'a Tactic> {
-    wanted.iter().copied().filter(|t| rows.iter().all(|(id, _)| *id != t.id)).collect()
 }
 
 /// The constant operands among values for all.

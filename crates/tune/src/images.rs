@@ -1,0 +1,99 @@
+//! Large batches in which a few images repeat: the reference computes those few, and every image is still compared.
+
+use tactician_ir::{Op, Problem, Tensor, TensorType};
+
+/// Different images in a large batch. No multiple of two: tiles of images that a kernel mixes up do not look alike.
+const DISTINCT: usize = 5;
+
+/// Outputs of fewer elements are computed whole.
+const LARGE: usize = 1 << 21;
+
+/// The problem on the few images that a large batch repeats; `None` when its output is small, or its images are not
+/// known to be independent.
+pub(crate) fn few_images(problem: &Problem) -> Option<Problem> {
+    let sizes = problem.output.sizes()?;
+    let (&batch, rank) = (sizes.first()?, sizes.len());
+    if batch < 2 * DISTINCT || rank < 2 || sizes.iter().product::<usize>() < LARGE {
+        return None;
+    }
+    if !matches!(problem.anchor, Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) | Op::Pointwise(_)) {
+        return None;
+    }
+    let pointwise = matches!(problem.anchor, Op::Pointwise(_));
+    let mut few = problem.clone();
+    few.output = fewer(&problem.output)?;
+    few.result = fewer(&problem.result)?;
+    for (i, o) in few.operands.iter_mut().enumerate() {
+        let sizes = o.ty.sizes()?;
+        // The other anchor operands are weights, which all images share.
+        let images = if !pointwise && (1..problem.anchor_operands).contains(&i) {
+            false
+        } else {
+            sizes.len() == rank && sizes[0] == batch
+        };
+        match images {
+            true if o.constant => return None,
+            true => o.ty = fewer(&o.ty)?,
+            false if i == 0 && !pointwise => return None,
+            false => {}
+        }
+    }
+    Some(few)
+}
+
+fn fewer(ty: &TensorType) -> Option<TensorType> {
+    let mut sizes = ty.sizes()?;
+    *sizes.first_mut()? = DISTINCT;
+    Some(TensorType::known(ty.dtype, &sizes))
+}
+
+/// The plain bytes of a value of type `ty` whose images are those of `few`, over and over; `few` itself where it has
+/// as many.
+pub(crate) fn repeated(few: &Tensor, ty: &TensorType) -> Vec<u8> {
+    let wanted = ty.sizes().unwrap_or_default().iter().product::<usize>() * ty.dtype.size();
+    let bytes = few.bytes();
+    let mut out = Vec::with_capacity(wanted);
+    while out.len() < wanted && !bytes.is_empty() {
+        out.extend_from_slice(&bytes[..bytes.len().min(wanted - out.len())]);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use tactician_ir::{Conv, Graph, Region};
+    use tactician_reference as reference;
+    use tactician_types::DType;
+
+    use super::*;
+
+    fn conv(batch: usize, size: usize) -> Problem {
+        let mut g = Graph::new("g");
+        let x = g.add_input("x", TensorType::known(DType::F32, &[batch, 4, size, size])).unwrap();
+        let w = g.add_input("w", TensorType::known(DType::F32, &[8, 4, 3, 3])).unwrap();
+        let op = Op::Conv(Conv { pads: vec![(1, 1); 2], ..Conv::unit(2) });
+        let y = g.add(op, &[x, w], "y").unwrap();
+        g.mark_output("y", y);
+        Region::new("test", &g, &[y.node()]).unwrap().problem(&g)
+    }
+
+    #[test]
+    fn few_images_repeated_are_the_whole() {
+        assert!(few_images(&conv(64, 32)).is_none(), "small");
+        assert!(few_images(&conv(4, 512)).is_none(), "few images");
+        let problem = conv(12, 160);
+        let few = few_images(&problem).unwrap();
+        assert_eq!(few.output.sizes().unwrap(), [DISTINCT, 8, 160, 160]);
+        let operands = reference::random_operands(&few, 1).unwrap();
+        let small = reference::eval_problem(&few, &operands.iter().collect::<Vec<_>>()).unwrap();
+        let whole: Vec<Tensor> = (operands.iter().zip(&problem.operands))
+            .map(|(t, o)| {
+                let sizes = o.ty.sizes().unwrap();
+                Tensor::from_bytes(o.ty.dtype, &sizes, repeated(t, &o.ty)).unwrap()
+            })
+            .collect();
+        assert_eq!(whole[1], operands[1], "weights stay");
+        let large = reference::eval_problem(&problem, &whole.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!(large.bytes(), repeated(&small, &problem.output));
+    }
+}

@@ -1,0 +1,195 @@
+//! Measuring the tactics of one problem: through the gate, then the race.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use tactician_device::{Device, Memory, Span, Stream};
+use tactician_ir::Problem;
+use tactician_tactics::Tactic;
+
+use crate::gate::{Fault, Gate, Passed, Turn};
+use crate::table::{Row, Timing, Verdict};
+use crate::timing::{Entry, race, statistics};
+use crate::trial::{Trial, stored_bytes};
+use crate::tuner::{TuneError, TuneOptions, TuneTimes};
+
+/// Most threads that compare outputs at once.
+const MAX_CHECKERS: usize = 12;
+
+/// Rows, and the tactic that broke the device, if one did: nothing can be said of those that were to follow it.
+pub(crate) type Measured = (Vec<(String, Row)>, Option<Fault>);
+
+/// Gates and times tactics of one problem.
+pub(crate) fn measure(
+    device: &dyn Device,
+    stream: &mut dyn Stream,
+    gate: &Gate,
+    problem: &Problem,
+    wanted: &[&Tactic],
+    options: &TuneOptions,
+    times: &mut TuneTimes,
+) -> Result<Measured, TuneError> {
+    let mut rows: Vec<(String, Row)> = Vec::new();
+    let (views, runs): (Vec<&Tactic>, Vec<&Tactic>) = wanted.iter().partition(|t| t.view);
+    for tactic in views {
+        // A view runs nothing.
+        let timing = Timing {
+            median_us: 0.0,
+            min_us: 0.0,
+            mad_us: 0.0,
+            samples: 1,
+            error_ratio: 0.0,
+            relative_l2: 0.0,
+        };
+        rows.push((tactic.id.clone(), Row::new(tactic, Verdict::Timed(timing))));
+    }
+    let turn = Turn::default();
+    let start = Instant::now();
+    let passed = check_all(device, stream, &turn, gate, problem, &runs, options)?;
+    times.check += start.elapsed();
+    let mut ready: Vec<Ready<'_>> = Vec::new();
+    for (tactic, result) in runs.into_iter().zip(passed) {
+        match result {
+            Some(Ok((trial, errors))) => ready.push(Ready { tactic, trial, errors }),
+            Some(Err(verdict)) => rows.push((tactic.id.clone(), Row::new(tactic, verdict))),
+            None => {}
+        }
+    }
+    if let Some(fault) = turn.fault() {
+        return Ok((rows, Some(fault)));
+    }
+    let start = Instant::now();
+    // Lives as long as the trials that run on it.
+    let mut shared = Vec::new();
+    let failed = share(device, stream, gate, problem, &mut ready, &mut shared)?;
+    rows.extend(failed.into_iter().map(|(t, v)| (t.id.clone(), Row::new(t, v))));
+    let mut entries: Vec<Entry<'_>> = ready
+        .iter_mut()
+        .map(|r| Entry {
+            layouts: (r.tactic.inputs.clone(), r.tactic.output),
+            workspace: r.tactic.workspace,
+            run: Box::new(|s: &mut dyn Stream| r.trial.enqueue(s)),
+        })
+        .collect();
+    let samples = race(stream, &mut entries, &options.timing);
+    drop(entries);
+    times.race += start.elapsed();
+    let fault = device.health().err();
+    for (Ready { tactic, errors: (error_ratio, relative_l2), .. }, result) in ready.iter().zip(samples) {
+        let verdict = match result {
+            // The race was cut short.
+            Ok(_) if fault.is_some() => continue,
+            Ok(list) => {
+                let (median_us, min_us, mad_us) = statistics(&list);
+                let samples = list.len() as u32;
+                Verdict::Timed(Timing {
+                    median_us,
+                    min_us,
+                    mad_us,
+                    samples,
+                    error_ratio: *error_ratio,
+                    relative_l2: *relative_l2,
+                })
+            }
+            Err(reason) => Verdict::Failed { reason },
+        };
+        rows.push((tactic.id.clone(), Row::new(tactic, verdict)));
+    }
+    let guilty = rows.last().map(|(id, _)| id.clone()).unwrap_or_default();
+    Ok((rows, fault.map(|f| (guilty, f))))
+}
+
+/// A tactic that passed the gate.
+struct Ready<'a> {
+    tactic: &'a Tactic,
+    trial: Trial,
+    errors: (f64, f64),
+}
+
+/// Gives all trials the same inputs, output and scratch to run on, which `memory` holds. Those that the device has no
+/// scratch for leave `ready` and are returned.
+fn share<'a>(
+    device: &dyn Device,
+    stream: &mut dyn Stream,
+    gate: &Gate,
+    problem: &Problem,
+    ready: &mut Vec<Ready<'a>>,
+    memory: &mut Vec<Box<dyn Memory>>,
+) -> Result<Vec<(&'a Tactic, Verdict)>, TuneError> {
+    let mut failed = Vec::new();
+    let bytes_of = |r: &Ready<'_>| stored_bytes(&problem.output, r.tactic.output).unwrap_or(0);
+    let output = device.alloc(ready.iter().map(bytes_of).max().unwrap_or(0))?;
+    let scratch = loop {
+        let most = ready.iter().map(|r| r.tactic.workspace).max().unwrap_or(0);
+        match device.alloc(most) {
+            Ok(block) => break block,
+            Err(e) if most == 0 => return Err(e.into()),
+            Err(e) => {
+                let reason = e.to_string();
+                for r in ready.extract_if(.., |r| r.tactic.workspace == most) {
+                    failed.push((r.tactic, Verdict::Failed { reason: reason.clone() }));
+                }
+            }
+        }
+    };
+    for i in (0..ready.len()).rev() {
+        let r = &mut ready[i];
+        let (out, tmp) = (output.span(), scratch.span());
+        let (out, tmp) = (Span { len: bytes_of(r), ..out }, Span { len: r.tactic.workspace, ..tmp });
+        let operands = gate.activations(device, stream, problem, r.tactic).map_err(|e| e.to_string());
+        // SAFETY: the gate keeps the operands and the caller keeps `memory` for as long as the trials live; one stream
+        // races them.
+        let shared = operands.and_then(|operands| unsafe { r.trial.share(&operands, out, tmp) });
+        if let Err(reason) = shared {
+            failed.push((ready.remove(i).tactic, Verdict::Failed { reason }));
+        }
+    }
+    memory.extend([output, scratch]);
+    Ok(failed)
+}
+
+/// Sends tactics through the gate. Where the device is not the CPU itself, several threads do the host's part of it.
+fn check_all(
+    device: &dyn Device,
+    stream: &mut dyn Stream,
+    turn: &Turn,
+    gate: &Gate,
+    problem: &Problem,
+    tactics: &[&Tactic],
+    options: &TuneOptions,
+) -> Result<Vec<Option<Result<Passed, Verdict>>>, TuneError> {
+    let check = |stream: &mut dyn Stream, t: &Tactic| {
+        gate.check(device, stream, turn, problem, t, options.tuning_memory)
+    };
+    let threads =
+        std::thread::available_parallelism().map_or(1, |n| n.get()).min(tactics.len()).min(MAX_CHECKERS);
+    if device.info().cpu().is_some() || threads < 2 {
+        return Ok(tactics.iter().map(|t| check(stream, t)).collect());
+    }
+    let mut streams = (0..threads).map(|_| device.stream()).collect::<Result<Vec<_>, _>>()?;
+    let next = AtomicUsize::new(0);
+    let mut results: Vec<Option<Result<Passed, Verdict>>> = tactics.iter().map(|_| None).collect();
+    let done = std::thread::scope(|scope| {
+        let handles: Vec<_> = streams
+            .iter_mut()
+            .map(|stream| {
+                scope.spawn(|| {
+                    let mut done = Vec::new();
+                    loop {
+                        let i = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(t) = tactics.get(i) else { return done };
+                        done.push((i, check(stream.as_mut(), t)));
+                    }
+                })
+            })
+            .collect();
+        handles.into_iter().map(|h| h.join()).collect::<Vec<_>>()
+    });
+    for list in done {
+        match list {
+            Ok(list) => list.into_iter().for_each(|(i, r)| results[i] = r),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+    Ok(results)
+}
