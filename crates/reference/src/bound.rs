@@ -47,6 +47,7 @@ pub struct Exact {
     /// The anchor's result; for a pointwise anchor the output.
     result: Value,
     output: Vec<f64>,
+    sizes: Vec<usize>,
     /// What the expression reads: all operands of a pointwise anchor, else those of the epilogue.
     operands: Vec<Value>,
     /// The anchor's bound for a plain summation.
@@ -75,11 +76,16 @@ impl Exact {
                 .map(|n| (n + 4) as f64 * accumulator_unit(problem.result.dtype));
             values.drain(..problem.anchor_operands);
         }
-        let output = output.floats().to_vec();
-        Ok(Exact { problem: problem.clone(), result, output, operands: values, anchor, summation })
+        let (sizes, output) = (output.sizes.clone(), output.floats().to_vec());
+        Ok(Exact { problem: problem.clone(), result, output, sizes, operands: values, anchor, summation })
     }
 
-    /// The output.
+    /// The output's sizes.
+    pub fn sizes(&self) -> &[usize] {
+        &self.sizes
+    }
+
+    /// The output, in plain order.
     pub fn values(&self) -> &[f64] {
         &self.output
     }

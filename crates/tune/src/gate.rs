@@ -5,20 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tactician_device::{Device, DeviceError, Memory, Span, Stream};
 use tactician_ir::{Problem, Tensor, TensorType};
-use tactician_reference::{self as reference, Exact};
-use tactician_tactics::{Emission, Tactic, layout};
+use tactician_reference::{self as reference, Exact, ReferenceError};
+use tactician_tactics::{Tactic, layout};
 use tactician_types::{Growth, Layout};
 
+use crate::cold::Cold;
 use crate::images::{few_images, repeated};
 use crate::table::Verdict;
 use crate::trial::{POISON, Trial};
 use crate::tuner::constants;
-
-/// Bytes of packed constants that timing rotates over: beyond the caches close to a core, so that weights are cold.
-const COLD_BYTES: usize = 24 << 20;
-
-/// Constants smaller than this stay warm in a network too.
-const SMALL_BYTES: usize = 32 << 10;
 
 /// Inputs of a problem, and what must come out.
 pub(crate) struct Gate {
@@ -37,9 +32,15 @@ struct Case {
 }
 
 enum Expected {
-    /// With the bounds made so far, by growth.
-    Float(Box<Exact>, Mutex<Vec<(Growth, Arc<[f64]>)>>),
+    Float(Box<Exact>, Mutex<Orders>),
     Bits(Tensor),
+}
+
+/// Exact values and their bounds in the orders of elements that tactics write, made when first asked for.
+#[derive(Default)]
+struct Orders {
+    values: BTreeMap<Layout, Arc<[f64]>>,
+    bounds: Vec<(Growth, Layout, Arc<[f64]>)>,
 }
 
 /// Whose turn it is to run on the device: several threads check tactics, one at a time runs one, so that a tactic that
@@ -158,9 +159,10 @@ impl Gate {
         turn: &Turn,
         problem: &Problem,
         tactic: &Tactic,
+        cold: &Cold,
         memory: u64,
     ) -> Option<Result<Passed, Verdict>> {
-        let verdict = self.try_check(device, stream, turn, problem, tactic, memory)?;
+        let verdict = self.try_check(device, stream, turn, problem, tactic, cold, memory)?;
         // A broken device fails everything that asks it for something.
         let broken_by_another =
             verdict.is_err() && turn.lock().as_ref().is_some_and(|(id, _)| *id != tactic.id);
@@ -174,6 +176,7 @@ impl Gate {
         turn: &Turn,
         problem: &Problem,
         tactic: &Tactic,
+        cold: &Cold,
         memory: u64,
     ) -> Option<Result<Passed, Verdict>> {
         let failed = |reason: String| Some(Err(Verdict::Failed { reason }));
@@ -188,7 +191,7 @@ impl Gate {
             };
             let ready = match trial.take().filter(|t| t.serves(&emission)) {
                 Some(t) => Ok(t),
-                None => Trial::new(device, stream, problem, tactic, &emission, sets_of(&emission), memory),
+                None => Trial::new(device, stream, problem, tactic, &emission, cold.sets(&emission), memory),
             };
             let mut ready = match ready {
                 Ok(t) => t,
@@ -205,7 +208,7 @@ impl Gate {
                 if let Err(e) = turn.run(device, tactic, || ready.run(stream))? {
                     return wrong(e.to_string());
                 }
-                match ready.output(stream).and_then(|o| expected.compare(&o, tactic.growth)) {
+                match ready.output(stream).and_then(|(o, order)| expected.compare(&o, order, tactic.growth)) {
                     Ok((ratio, l2)) => errors = (errors.0.max(ratio), l2),
                     Err(reason) => return wrong(reason),
                 }
@@ -220,12 +223,6 @@ impl Gate {
     }
 }
 
-/// How many copies of its packed constants a tactic is timed with.
-fn sets_of(emission: &Emission) -> usize {
-    let packed: usize = emission.packed.iter().map(|p| p.bytes.len()).sum();
-    if packed < SMALL_BYTES { 1 } else { COLD_BYTES.div_ceil(packed).clamp(1, 16) }
-}
-
 impl Expected {
     fn of(problem: &Problem, operands: &[Tensor]) -> Result<Expected, String> {
         let list: Vec<&Tensor> = operands.iter().collect();
@@ -237,30 +234,31 @@ impl Expected {
         }
     }
 
-    fn compare(&self, got: &Tensor, growth: Growth) -> Result<(f64, f64), String> {
+    /// Compares an output whose elements are in this order.
+    fn compare(&self, got: &Tensor, order: Layout, growth: Growth) -> Result<(f64, f64), String> {
         match self {
-            Expected::Bits(want)
-                if got
-                    .bytes()
-                    .chunks(want.bytes().len().max(1))
-                    .all(|part| want.bytes().starts_with(part)) =>
-            {
-                Ok((0.0, 0.0))
-            }
-            Expected::Bits(_) => Err("its integer output differs from the reference".into()),
-            Expected::Float(exact, bounds) => {
-                let bound = {
-                    let mut bounds = bounds.lock().unwrap_or_else(PoisonError::into_inner);
-                    match bounds.iter().find(|(g, _)| *g == growth) {
-                        Some((_, b)) => b.clone(),
-                        None => {
-                            let b: Arc<[f64]> = exact.bound(growth).map_err(|e| e.to_string())?.into();
-                            bounds.push((growth, b.clone()));
-                            b
-                        }
-                    }
+            Expected::Bits(want) => {
+                let sizes = got.sizes();
+                let plain = match order {
+                    Layout::Plain => None,
+                    l => Some(layout::to_plain(got.bytes(), got.dtype().size(), sizes, l)),
                 };
-                let v = reference::compare_repeated(got, exact.values(), &bound);
+                let found = plain.as_deref().unwrap_or(got.bytes());
+                // The images of a large batch repeat.
+                let same = |part: &[u8]| want.bytes().starts_with(part);
+                if found.chunks(want.bytes().len().max(1)).all(same) {
+                    Ok((0.0, 0.0))
+                } else {
+                    Err("its integer output differs from the reference".into())
+                }
+            }
+            Expected::Float(exact, orders) => {
+                let (values, bound) = orders
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .of(exact, order, growth)
+                    .map_err(|e| e.to_string())?;
+                let v = reference::compare_repeated(got, &values, &bound);
                 if v.ratio <= 1.0 {
                     return Ok((v.ratio, v.relative_l2));
                 }
@@ -270,5 +268,34 @@ impl Expected {
                 ))
             }
         }
+    }
+}
+
+impl Orders {
+    /// The values in an order of elements, and their bounds.
+    fn of(
+        &mut self,
+        exact: &Exact,
+        order: Layout,
+        growth: Growth,
+    ) -> Result<(Arc<[f64]>, Arc<[f64]>), ReferenceError> {
+        let ordered = |plain: &[f64]| -> Arc<[f64]> {
+            match order {
+                Layout::Plain => plain.into(),
+                l => {
+                    let bytes = bytemuck::cast_slice(plain);
+                    let stored = layout::from_plain(bytes, size_of::<f64>(), exact.sizes(), l);
+                    stored.as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect()
+                }
+            }
+        };
+        let values = self.values.entry(order).or_insert_with(|| ordered(exact.values())).clone();
+        let known = self.bounds.iter().find(|(g, l, _)| *g == growth && *l == order);
+        if let Some((.., bound)) = known {
+            return Ok((values, bound.clone()));
+        }
+        let bound = ordered(&exact.bound(growth)?);
+        self.bounds.push((growth, order, bound.clone()));
+        Ok((values, bound))
     }
 }

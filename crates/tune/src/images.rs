@@ -2,11 +2,11 @@
 
 use tactician_ir::{Op, Problem, Tensor, TensorType};
 
-/// Different images in a large batch. No multiple of two: tiles of images that a kernel mixes up do not look alike.
-const DISTINCT: usize = 5;
+/// Different images in a large batch. No power of two: tiles of images that a kernel mixes up do not look alike.
+const DISTINCT: usize = 3;
 
 /// Outputs of fewer elements are computed whole.
-const LARGE: usize = 1 << 21;
+const LARGE: usize = 1 << 18;
 
 /// The problem on the few images that a large batch repeats; `None` when its output is small, or its images are not
 /// known to be independent.
@@ -79,11 +79,11 @@ mod tests {
 
     #[test]
     fn few_images_repeated_are_the_whole() {
-        assert!(few_images(&conv(64, 32)).is_none(), "small");
-        assert!(few_images(&conv(4, 512)).is_none(), "few images");
-        let problem = conv(12, 160);
+        assert!(few_images(&conv(64, 16)).is_none(), "small");
+        assert!(few_images(&conv(4, 160)).is_none(), "few images");
+        let problem = conv(7, 80);
         let few = few_images(&problem).unwrap();
-        assert_eq!(few.output.sizes().unwrap(), [DISTINCT, 8, 160, 160]);
+        assert_eq!(few.output.sizes().unwrap(), [DISTINCT, 8, 80, 80]);
         let operands = reference::random_operands(&few, 1).unwrap();
         let small = reference::eval_problem(&few, &operands.iter().collect::<Vec<_>>()).unwrap();
         let whole: Vec<Tensor> = (operands.iter().zip(&problem.operands))

@@ -6,6 +6,7 @@
 //!
 //! A private dependency of the public crate. Works on any [`tactician_device::Device`]; the replay device tests it.
 
+mod cold;
 mod gate;
 mod images;
 mod measure;

@@ -7,6 +7,7 @@ use tactician_device::{Device, Memory, Span, Stream};
 use tactician_ir::Problem;
 use tactician_tactics::Tactic;
 
+use crate::cold::Cold;
 use crate::gate::{Fault, Gate, Passed, Turn};
 use crate::table::{Row, Timing, Verdict};
 use crate::timing::{Entry, race, statistics};
@@ -45,7 +46,8 @@ pub(crate) fn measure(
     }
     let turn = Turn::default();
     let start = Instant::now();
-    let passed = check_all(device, stream, &turn, gate, problem, &runs, options)?;
+    let cold = Cold::of(device.info(), options.timing.max_runs);
+    let passed = check_all(device, stream, &turn, gate, problem, &runs, &cold, options)?;
     times.check += start.elapsed();
     let mut ready: Vec<Ready<'_>> = Vec::new();
     for (tactic, result) in runs.into_iter().zip(passed) {
@@ -63,6 +65,7 @@ pub(crate) fn measure(
     let mut shared = Vec::new();
     let failed = share(device, stream, gate, problem, &mut ready, &mut shared)?;
     rows.extend(failed.into_iter().map(|(t, v)| (t.id.clone(), Row::new(t, v))));
+    let flush = cold.flush(device)?;
     let mut entries: Vec<Entry<'_>> = ready
         .iter_mut()
         .map(|r| Entry {
@@ -71,7 +74,7 @@ pub(crate) fn measure(
             run: Box::new(|s: &mut dyn Stream| r.trial.enqueue(s)),
         })
         .collect();
-    let samples = race(stream, &mut entries, &options.timing);
+    let samples = race(stream, &mut entries, flush.as_ref(), &options.timing);
     drop(entries);
     times.race += start.elapsed();
     let fault = device.health().err();
@@ -156,10 +159,11 @@ fn check_all(
     gate: &Gate,
     problem: &Problem,
     tactics: &[&Tactic],
+    cold: &Cold,
     options: &TuneOptions,
 ) -> Result<Vec<Option<Result<Passed, Verdict>>>, TuneError> {
     let check = |stream: &mut dyn Stream, t: &Tactic| {
-        gate.check(device, stream, turn, problem, t, options.tuning_memory)
+        gate.check(device, stream, turn, problem, t, cold, options.tuning_memory)
     };
     let threads =
         std::thread::available_parallelism().map_or(1, |n| n.get()).min(tactics.len()).min(MAX_CHECKERS);

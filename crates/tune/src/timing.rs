@@ -5,12 +5,14 @@
 //! same layouts, with no more scratch, is clearly faster: the margin shrinks round by round. Its samples are kept.
 //!
 //! Where the device records work, as plans are run there, a sample is the launch of one recording of all its runs. It
-//! follows an untimed launch of the same, so that the time to start it is hidden.
+//! follows work that empties the cache, or an untimed launch of the same, so that the time to start it is hidden.
 
 use std::time::Duration;
 
 use tactician_device::{DeviceError, Graph, Stream};
 use tactician_types::Layout;
+
+use crate::cold::Flush;
 
 /// How long and how often to time.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +61,7 @@ const SHORT_US: f64 = 1000.0;
 pub(crate) fn race(
     stream: &mut dyn Stream,
     entries: &mut [Entry<'_>],
+    flush: Option<&Flush>,
     options: &TimingOptions,
 ) -> Vec<Result<Vec<f64>, String>> {
     let mut samples: Vec<Result<Vec<f64>, String>> = entries.iter().map(|_| Ok(Vec::new())).collect();
@@ -67,7 +70,8 @@ pub(crate) fn race(
     let mut recordings: Vec<Option<Box<dyn Graph>>> = entries.iter().map(|_| None).collect();
     // One warm-up run each, which also says how many runs make a sample.
     for (i, e) in entries.iter_mut().enumerate() {
-        match sample(stream, e, 1, &mut None).and_then(|_| sample(stream, e, 1, &mut None)) {
+        let mut once = || sample(stream, e, 1, flush, &mut None);
+        match once().and_then(|_| once()) {
             Ok(us) => {
                 let wanted = options.sample.as_secs_f64() * 1e6 / us.max(0.01);
                 runs[i] = (wanted.ceil() as u32).clamp(1, options.max_runs);
@@ -94,7 +98,7 @@ pub(crate) fn race(
             if !racing[i] {
                 continue;
             }
-            match sample(stream, &mut entries[i], runs[i], &mut recordings[i]) {
+            match sample(stream, &mut entries[i], runs[i], flush, &mut recordings[i]) {
                 Ok(us) => {
                     spent += Duration::from_secs_f64(us * f64::from(runs[i]) / 1e6);
                     if let Ok(list) = &mut samples[i] {
@@ -132,8 +136,12 @@ fn sample(
     stream: &mut dyn Stream,
     entry: &mut Entry<'_>,
     runs: u32,
+    flush: Option<&Flush>,
     recording: &mut Option<Box<dyn Graph>>,
 ) -> Result<f64, String> {
+    if let Some(flush) = flush {
+        flush.enqueue(stream).map_err(|e| e.to_string())?;
+    }
     let time = match recording {
         None => {
             let run = &mut entry.run;
@@ -142,9 +150,8 @@ fn sample(
         Some(graph) => {
             // SAFETY: recorded from the entry, which keeps it safe to run.
             let launch = &mut |s: &mut dyn Stream| unsafe { graph.launch(s) };
-            let alone = stream.time(launch);
-            match alone {
-                Ok(t) if t.as_secs_f64() * 1e6 < SHORT_US => {
+            match stream.time(launch) {
+                Ok(t) if flush.is_none() && t.as_secs_f64() * 1e6 < SHORT_US => {
                     stream.run(launch).and_then(|()| stream.time(launch))
                 }
                 other => other,

@@ -3,7 +3,7 @@
 //! In the gate a trial has memory of its own with guard zones around everything that it may touch. Trials that passed
 //! share inputs, output and scratch in the race, as the steps of a plan do.
 
-use tactician_device::{Device, DeviceError, Executable, Memory, Span, StepDesc, Stream};
+use tactician_device::{ALIGNMENT, Device, DeviceError, Executable, Memory, Span, StepDesc, Stream};
 use tactician_ir::{Problem, Tensor, TensorType};
 use tactician_tactics::{Arg, Emission, StepSpec, Tactic, layout};
 use tactician_types::Layout;
@@ -63,9 +63,39 @@ impl Guarded {
     }
 }
 
-/// One set of packed constants on the device. Timing rotates over several, so that weights are as cold as in a
+/// Packed constants on the device, in several sets: timing rotates over them, so that weights are as cold as in a
 /// network, where others come between.
-type Constants = Vec<Box<dyn Memory>>;
+struct Constants {
+    memory: Box<dyn Memory>,
+    /// Where each constant begins in a set, and its length.
+    places: Vec<(u64, u64)>,
+    set_bytes: u64,
+    sets: usize,
+}
+
+impl Constants {
+    fn new(device: &dyn Device, emission: &Emission, sets: usize) -> Result<Constants, DeviceError> {
+        let mut set_bytes = 0;
+        let mut places = Vec::with_capacity(emission.packed.len());
+        for p in &emission.packed {
+            let len = p.bytes.len() as u64;
+            places.push((set_bytes, len));
+            set_bytes += len.next_multiple_of(ALIGNMENT);
+        }
+        let memory = device.alloc(set_bytes * sets as u64)?;
+        Ok(Constants { memory, places, set_bytes, sets })
+    }
+
+    fn span(&self, set: usize, i: usize) -> Option<Span> {
+        let &(offset, len) = self.places.get(i)?;
+        Some(Span { address: self.set(set).address + offset, len })
+    }
+
+    fn set(&self, set: usize) -> Span {
+        let address = self.memory.span().address + set as u64 * self.set_bytes;
+        Span { address, len: self.set_bytes }
+    }
+}
 
 /// A step with its arguments resolved, one list a set of constants.
 struct Step {
@@ -84,7 +114,7 @@ struct Buffers {
 pub(crate) struct Trial {
     specs: Vec<StepSpec>,
     steps: Vec<Step>,
-    constants: Vec<Constants>,
+    constants: Constants,
     buffers: Option<Buffers>,
     output_type: TensorType,
     output_layout: Layout,
@@ -138,11 +168,7 @@ impl Trial {
             output: Guarded::new(device, stream, out_len).map_err(text)?,
             scratch: Guarded::new(device, stream, tactic.workspace).map_err(text)?,
         };
-        let mut constants = Vec::with_capacity(sets);
-        for _ in 0..sets {
-            let set = emission.packed.iter().map(|p| device.alloc(p.bytes.len() as u64));
-            constants.push(set.collect::<Result<_, _>>().map_err(text)?);
-        }
+        let constants = Constants::new(device, emission, sets).map_err(text)?;
         let mut trial = Trial {
             specs: emission.steps.clone(),
             steps: Vec::with_capacity(emission.steps.len()),
@@ -191,12 +217,12 @@ impl Trial {
         output: Span,
         scratch: Span,
     ) -> Result<Vec<Vec<Span>>, String> {
-        let of_set = |set: &Constants| {
+        let of_set = |set: usize| {
             let mut list = Vec::with_capacity(spec.inputs.len() + spec.outputs.len() + 1);
             for arg in spec.inputs.iter().chain(&spec.outputs) {
                 let span = match *arg {
                     Arg::Operand(i) => operands.get(i).copied().flatten(),
-                    Arg::Packed(i) => set.get(i).map(|m| m.span()),
+                    Arg::Packed(i) => self.constants.span(set, i),
                     Arg::Output => Some(output),
                 };
                 list.push(span.ok_or_else(|| format!("its step has no argument {arg:?}"))?);
@@ -204,15 +230,13 @@ impl Trial {
             list.push(Span { len: spec.scratch, ..scratch });
             Ok(list)
         };
-        self.constants.iter().map(of_set).collect()
+        (0..self.constants.sets).map(of_set).collect()
     }
 
     /// Whether the steps serve another emission of the same tactic too.
     pub(crate) fn serves(&self, emission: &Emission) -> bool {
-        let lens = |i: usize| self.constants[0].get(i).map(|m| m.span().len);
-        self.specs == emission.steps
-            && self.constants[0].len() == emission.packed.len()
-            && emission.packed.iter().enumerate().all(|(i, p)| lens(i) == Some(p.bytes.len() as u64))
+        let lens = self.constants.places.iter().map(|&(_, len)| len);
+        self.specs == emission.steps && lens.eq(emission.packed.iter().map(|p| p.bytes.len() as u64))
     }
 
     /// Puts operand values and the first set of constants in place.
@@ -232,9 +256,11 @@ impl Trial {
                 unsafe { stream.copy(*value, buffer.span())? };
             }
         }
-        for (memory, packed) in self.constants[0].iter().zip(&emission.packed) {
-            // SAFETY: our own memory of exactly this length; nothing is running.
-            unsafe { stream.write(memory.span(), &packed.bytes)? };
+        for (i, packed) in emission.packed.iter().enumerate() {
+            if let Some(span) = self.constants.span(0, i) {
+                // SAFETY: our own memory of exactly this length; nothing is running.
+                unsafe { stream.write(span, &packed.bytes)? };
+            }
         }
         Ok(())
     }
@@ -249,11 +275,11 @@ impl Trial {
         stream.synchronize()
     }
 
-    /// The output of a run.
+    /// The output of a run, and the order that its elements are in.
     ///
     /// # Errors
     /// When a guard zone changed.
-    pub(crate) fn output(&self, stream: &mut dyn Stream) -> Result<Tensor, String> {
+    pub(crate) fn output(&self, stream: &mut dyn Stream) -> Result<(Tensor, Layout), String> {
         let text = |e: DeviceError| e.to_string();
         let Some(buffers) = &self.buffers else { return Err("it is out of the gate".into()) };
         let operands = buffers.operands.iter().enumerate();
@@ -268,21 +294,21 @@ impl Trial {
         // SAFETY: our own buffer; the stream is idle.
         unsafe { stream.read(buffers.output.span(), &mut bytes).map_err(text)? };
         let sizes = self.output_type.sizes().unwrap_or_default();
-        let plain = match self.output_layout {
-            Layout::Plain => bytes,
-            l => layout::to_plain(&bytes, self.output_type.dtype.size(), &sizes, l),
+        let (bytes, order) = match self.output_layout {
+            l @ (Layout::Plain | Layout::ChannelsLast) => (bytes, l),
+            // Padding lies between the elements.
+            l => (layout::to_plain(&bytes, self.output_type.dtype.size(), &sizes, l), Layout::Plain),
         };
-        Tensor::from_bytes(self.output_type.dtype, &sizes, plain).map_err(|e| e.to_string())
+        let tensor = Tensor::from_bytes(self.output_type.dtype, &sizes, bytes).map_err(|e| e.to_string())?;
+        Ok((tensor, order))
     }
 
     /// Leaves the gate: fills all sets of constants with the first, and gives its guarded memory back. It runs again
     /// when [`Trial::share`] gave it other memory.
     pub(crate) fn leave_gate(&mut self, stream: &mut dyn Stream) -> Result<(), DeviceError> {
-        for set in &self.constants[1..] {
-            for (from, to) in self.constants[0].iter().zip(set) {
-                // SAFETY: our own memory, of one length; nothing is running.
-                unsafe { stream.copy(from.span(), to.span())? };
-            }
+        for set in 1..self.constants.sets {
+            // SAFETY: our own memory, of one length and apart; nothing is running.
+            unsafe { stream.copy(self.constants.set(0), self.constants.set(set))? };
         }
         stream.synchronize()?;
         self.buffers = None;
@@ -310,7 +336,7 @@ impl Trial {
     /// Enqueues the steps once, with the next set of constants.
     pub(crate) fn enqueue(&mut self, stream: &mut dyn Stream) -> Result<(), DeviceError> {
         let set = self.next;
-        self.next = (self.next + 1) % self.constants.len();
+        self.next = (self.next + 1) % self.constants.sets;
         self.enqueue_set(stream, set)
     }
 

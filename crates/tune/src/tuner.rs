@@ -16,7 +16,7 @@ use crate::table::{TacticTable, Verdict};
 use crate::timing::TimingOptions;
 
 /// Changes whenever what is timed or how changes, so that old rows are not taken for new ones.
-const PROTOCOL: &str = "interleaved rounds, weights cold, activations warm, 1";
+const PROTOCOL: &str = "interleaved rounds, weights cold, activations warm, 2";
 
 /// How to tune.
 #[derive(Clone, Debug)]

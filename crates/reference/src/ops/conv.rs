@@ -2,6 +2,9 @@ use tactician_ir::{Conv, ConvTranspose};
 
 use crate::value::{Value, advance, strides};
 
+/// Filters that go over a row of the input together.
+const FILTERS: usize = 4;
+
 /// `y[n,k,o] = Σ x[n, c, o·s + r·d − p] · w[k,c,r] + bias[k]`.
 pub(crate) fn conv(op: &Conv, inputs: &[&Value], sizes: &[usize]) -> Value {
     let (x, w) = (inputs[0], inputs[1]);
@@ -14,23 +17,42 @@ pub(crate) fn conv(op: &Conv, inputs: &[&Value], sizes: &[usize]) -> Value {
     let points: usize = window.iter().product();
     let steps = strides(xs);
     let last = xs.len() - 1;
+    let together = if per_group.is_multiple_of(FILTERS) { FILTERS } else { 1 };
+    // Where every output reads its own place, the plane is one row.
+    let whole = points == 1
+        && in_plane == out_plane
+        && op.strides.iter().all(|&s| s == 1)
+        && op.pads.iter().all(|&p| p == (0, 0));
     let mut out = vec![0.0f64; sizes.iter().product()];
     let planes: Vec<(usize, &mut [f64])> =
-        if out_plane == 0 { vec![] } else { out.chunks_mut(out_plane).enumerate().collect() };
-    parallel(planes, |(plane, y)| {
-        let (n, k) = (plane / sizes[1], plane % sizes[1]);
+        if out_plane == 0 { vec![] } else { out.chunks_mut(together * out_plane).enumerate().collect() };
+    parallel(planes, |(at, planes)| {
+        let (n, first_filter) = (at * together / sizes[1], at * together % sizes[1]);
         if let Some(b) = inputs.get(2) {
-            y.fill(b.floats()[k]);
+            planes.chunks_mut(out_plane).zip(&b.floats()[first_filter..]).for_each(|(y, b)| y.fill(*b));
         }
         for c in 0..channels {
-            let from = &xd[(n * x.sizes[1] + k / per_group * channels + c) * in_plane..][..in_plane];
+            let from =
+                &xd[(n * x.sizes[1] + first_filter / per_group * channels + c) * in_plane..][..in_plane];
             let mut r = vec![0; window.len()];
             for point in 0..points {
-                let weight = wd[(k * channels + c) * points + point];
+                let weight = |filter: usize| wd[((first_filter + filter) * channels + c) * points + point];
+                if whole {
+                    for (f, y) in planes.chunks_mut(out_plane).enumerate() {
+                        let w = weight(f);
+                        y.iter_mut().zip(from).for_each(|(v, x)| *v += x * w);
+                    }
+                    continue;
+                }
                 // Row by row: the last axis is a strided run whose valid part is known.
                 let row_len = out_spatial[last];
+                let (shift, pad, step) = (r[last] * op.dilations[last], op.pads[last].0, op.strides[last]);
+                // Outputs `first..end` read inside the row: pad ≤ i·step + shift < pad + size.
+                let first = pad.saturating_sub(shift).div_ceil(step).min(row_len);
+                let end = (pad + xs[last]).saturating_sub(shift).div_ceil(step).clamp(first, row_len);
+                let skip = (first * step + shift).saturating_sub(pad);
                 let mut o = vec![0; last];
-                for row in y.chunks_mut(row_len) {
+                for row_start in (0..out_plane).step_by(row_len) {
                     let mut base = 0usize;
                     let mut inside = true;
                     for a in 0..last {
@@ -40,20 +62,16 @@ pub(crate) fn conv(op: &Conv, inputs: &[&Value], sizes: &[usize]) -> Value {
                             _ => inside = false,
                         }
                     }
-                    if inside {
-                        let (shift, pad, step) =
-                            (r[last] * op.dilations[last], op.pads[last].0, op.strides[last]);
-                        // Outputs `first..end` read inside the row: pad ≤ i·step + shift < pad + size.
-                        let first = pad.saturating_sub(shift).div_ceil(step).min(row_len);
-                        let end = (pad + xs[last]).saturating_sub(shift).div_ceil(step).clamp(first, row_len);
-                        let x = from[base..].iter().skip((first * step + shift).saturating_sub(pad));
-                        if step == 1 {
-                            row[first..end].iter_mut().zip(x).for_each(|(v, x)| *v += x * weight);
-                        } else {
-                            row[first..end]
-                                .iter_mut()
-                                .zip(x.step_by(step))
-                                .for_each(|(v, x)| *v += x * weight);
+                    if inside && first < end {
+                        let x = &from[base + skip..];
+                        for (f, y) in planes.chunks_mut(out_plane).enumerate() {
+                            let w = weight(f);
+                            let row = &mut y[row_start..][first..end];
+                            if step == 1 {
+                                row.iter_mut().zip(x).for_each(|(v, x)| *v += x * w);
+                            } else {
+                                row.iter_mut().zip(x.iter().step_by(step)).for_each(|(v, x)| *v += x * w);
+                            }
                         }
                     }
                     advance(&mut o, &out_spatial[..last]);
