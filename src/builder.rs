@@ -245,6 +245,11 @@ impl Tuned {
         &self.graph
     }
 
+    /// What each region computes, in the order of [`Tuned::instance`].
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
     /// The device that was measured.
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.device
@@ -343,6 +348,16 @@ impl Tuned {
     pub fn plan(&self, workspace: u64) -> Result<Plan, BuildError> {
         let instance = self.instance();
         let selection = select(&instance, workspace)?;
+        self.plan_of(&instance, &selection, workspace)
+    }
+
+    /// Makes the plan of a selection.
+    pub(crate) fn plan_of(
+        &self,
+        instance: &Instance,
+        selection: &Selection,
+        workspace: u64,
+    ) -> Result<Plan, BuildError> {
         let mut chosen = Vec::with_capacity(self.regions.len());
         for (i, (region, problem)) in self.regions.iter().zip(&self.problems).enumerate() {
             let candidate = &instance.regions[i].candidates[selection.tactics[i]];

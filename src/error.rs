@@ -74,6 +74,12 @@ pub enum BuildError {
     /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] tactician_device::DeviceError),
+    /// The plan that was made cannot be loaded to be measured.
+    #[error(transparent)]
+    Engine(#[from] tactician_runtime::EngineError),
+    /// The plan that was made does not run.
+    #[error(transparent)]
+    Run(#[from] tactician_runtime::RunError),
     /// The graph breaks its contract: our mistake.
     #[error("this is a mistake of tactician, please report it: {0}")]
     Invalid(#[from] VerifyErrors),

@@ -13,12 +13,16 @@ mod builder;
 mod devices;
 mod error;
 mod network;
+mod random;
+mod refine;
 pub mod zoo;
 
 pub use builder::{BuildTimes, Builder, DEFAULT_WORKSPACE, Tuned};
 pub use devices::DeviceName;
 pub use error::BuildError;
 pub use network::{InputInfo, Network};
+pub use random::random_input;
+pub use refine::{RefineOptions, RefineProgress, Refined, Swap};
 pub use tactician_cpu::{CpuDevice, available_isas as isas};
 pub use tactician_cuda as cuda;
 pub use tactician_device::{Device, DeviceError, DeviceInfo, Isa};

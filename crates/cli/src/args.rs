@@ -119,6 +119,9 @@ pub(crate) struct Build {
     pub(crate) workspace: Bytes,
     #[command(flatten)]
     pub(crate) measuring: Measuring,
+    /// Swap tactics inside the whole plan afterwards, and keep what makes the whole faster; takes some seconds more
+    #[arg(long, conflicts_with = "frozen")]
+    pub(crate) refine: bool,
     /// Where the plan goes
     #[arg(short, long, value_name = "PLAN")]
     pub(crate) output: PathBuf,

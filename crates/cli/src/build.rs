@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
-use tactician::{Builder, Bytes, Network, Plan, Tuned, passes, zoo};
+use tactician::{Builder, Bytes, Network, Plan, RefineOptions, Refined, Tuned, passes, zoo};
 
 use crate::args::{Build, Measuring, Precision};
 use crate::error::CliError;
@@ -106,11 +106,61 @@ struct Report<'a> {
     reference_seconds: f64,
     check_seconds: f64,
     race_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refined: Option<RefineFigures<'a>>,
+}
+
+/// What swapping tactics inside the plan came to.
+#[derive(Serialize)]
+struct RefineFigures<'a> {
+    before_us: f64,
+    after_us: f64,
+    tried: usize,
+    seconds: f64,
+    swaps: Vec<SwapFigures<'a>>,
+}
+
+#[derive(Serialize)]
+struct SwapFigures<'a> {
+    region: &'a str,
+    regions: usize,
+    from: &'a str,
+    to: &'a str,
+    gain_us: f64,
+    predicted_us: f64,
+}
+
+impl RefineFigures<'_> {
+    fn new(r: &Refined) -> RefineFigures<'_> {
+        let swaps = r.swaps.iter().map(|s| SwapFigures {
+            region: &s.region,
+            regions: s.regions,
+            from: &s.from,
+            to: &s.to,
+            gain_us: s.gain_us,
+            predicted_us: s.predicted_us,
+        });
+        RefineFigures {
+            before_us: r.before_us,
+            after_us: r.after_us,
+            tried: r.tried,
+            seconds: r.time.as_secs_f64(),
+            swaps: swaps.collect(),
+        }
+    }
 }
 
 pub(crate) fn run(a: &Build) -> Result<(), CliError> {
     let tuned = tune(&network(&a.source.model)?, &a.source.shapes, &a.measuring)?;
-    let plan = tuned.plan(a.workspace.0)?;
+    let (plan, refined) = if a.refine {
+        let bar = Bar::new();
+        let refined = tuned.refine(a.workspace.0, &RefineOptions::default(), &mut |p| bar.refining(p));
+        bar.done();
+        let refined = refined?;
+        (refined.plan.clone(), Some(refined))
+    } else {
+        (tuned.plan(a.workspace.0)?, None)
+    };
     plan.save(&a.output)?;
     let (report, times) = (tuned.report(), tuned.times());
     let figures = PlanFigures::new(&plan, a.workspace.0);
@@ -128,6 +178,7 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
             reference_seconds: report.times.reference.as_secs_f64(),
             check_seconds: report.times.check.as_secs_f64(),
             race_seconds: report.times.race.as_secs_f64(),
+            refined: refined.as_ref().map(RefineFigures::new),
         });
     }
     output::line(format!(
@@ -151,5 +202,14 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
         times.tune.as_secs_f64(),
         report.reused,
         report.rejected.len()
+    ))?;
+    let Some(r) = refined else { return Ok(()) };
+    output::line(format!(
+        "refined in {:.1} s: {} before, {} after {} of {} swaps",
+        r.time.as_secs_f64(),
+        micros(r.before_us),
+        micros(r.after_us),
+        r.swaps.len(),
+        r.tried
     ))
 }

@@ -9,7 +9,6 @@ mod error;
 mod inspect;
 mod output;
 mod photo;
-mod random;
 mod run;
 
 use std::process::ExitCode;

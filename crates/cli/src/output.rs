@@ -6,6 +6,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use tactician::RefineProgress;
 use tactician::tuning::Progress;
 
 use crate::error::CliError;
@@ -80,6 +81,12 @@ impl Bar {
         self.0.set_length(p.total as u64);
         self.0.set_position(p.done as u64);
         self.0.set_message(format!("{} tactics: {}", p.tactics, p.problem));
+    }
+
+    pub(crate) fn refining(&self, p: RefineProgress) {
+        self.0.set_length(p.total as u64);
+        self.0.set_position(p.done as u64);
+        self.0.set_message(format!("swapping tactics in the plan: {}", micros(p.latency_us)));
     }
 
     pub(crate) fn done(&self) {

@@ -7,7 +7,7 @@ use tactician::{Engine, Tensor};
 
 use crate::args::Run;
 use crate::error::CliError;
-use crate::{output, random};
+use crate::output;
 
 /// Loads a plan and prints the differences from the device it was made for.
 pub(crate) fn engine(path: &std::path::Path) -> Result<Engine, CliError> {
@@ -22,7 +22,7 @@ pub(crate) fn engine(path: &std::path::Path) -> Result<Engine, CliError> {
 pub(crate) fn fill(engine: &Engine, given: &mut Vec<(String, Tensor)>, seed: u64) {
     for (i, port) in engine.inputs().iter().enumerate() {
         if given.iter().all(|(n, _)| *n != port.name) {
-            given.extend(random::tensor(port, seed + i as u64).map(|t| (port.name.clone(), t)));
+            given.extend(tactician::random_input(port, seed + i as u64).map(|t| (port.name.clone(), t)));
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Seeded inputs.
 
-use tactician::runtime::Port;
-use tactician::{DType, Tensor};
+use tactician_runtime::{Port, Tensor};
+use tactician_types::DType;
 
-/// Values for a port: floats between -1 and 1, others 0 or 1. `None` when the port is too large for this machine.
-pub(crate) fn tensor(port: &Port, seed: u64) -> Option<Tensor> {
+/// Seeded values for an input: floats between -1 and 1, others 0 or 1. Equal seeds give equal values. `None` when there
+/// is no memory for them.
+pub fn random_input(port: &Port, seed: u64) -> Option<Tensor> {
     let shape: Vec<usize> = port.shape.iter().map(|&d| d as usize).collect();
     let mut t = Tensor::zeros(port.dtype, &shape)?;
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
