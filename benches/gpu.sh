@@ -27,6 +27,8 @@ for w in $what; do
     correct)
         step devices bundle/tactician devices
         step gpu bundle/test-gpu --test-threads=1
+        step gpu-fault bundle/test-gpu_fault
+        step cudnn bundle/test-cudnn --test-threads=1
         step tactics env TACTICIAN_TEST_DEVICE=cuda bundle/test-tactics --test-threads=4
         ;;
     sanitize)

@@ -5,12 +5,18 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{ROOT, cargo};
+use crate::{ROOT, cargo, small, target_folder};
 
 /// Test programs that have something to say on a GPU: package and target.
-const TESTS: [(&str, &str); 2] = [("tactician", "tactics"), ("tactician-cuda", "gpu")];
+const TESTS: [(&str, &str); 4] = [
+    ("tactician", "tactics"),
+    ("tactician", "cudnn"),
+    ("tactician-cuda", "gpu"),
+    ("tactician-cuda", "gpu_fault"),
+];
 
-/// Builds the program, the example that only runs plans, and the tests, and puts them stripped into `bundle/`.
+/// Builds the program, the example that only runs plans (small, for the driver alone, and with all backends), and the
+/// tests, and puts them stripped into `bundle/`.
 pub(crate) fn run() -> Result<()> {
     let folder = PathBuf::from(ROOT).join("bundle");
     if folder.exists() {
@@ -20,9 +26,10 @@ pub(crate) fn run() -> Result<()> {
     cargo("the program", &["build", "--release", "--package", "tactician-cli"], &[])?;
     let runtime = ["build", "--release", "--package", "tactician-runtime", "--example", "run_plan"];
     cargo("the runtime program", &runtime, &[])?;
-    let release = PathBuf::from(ROOT).join("target/release");
+    let release = target_folder().join("release");
     take(&release.join("tactician"), &folder.join("tactician"))?;
-    take(&release.join("examples/run_plan"), &folder.join("run_plan"))?;
+    take(&release.join("examples/run_plan"), &folder.join("run_plan-all"))?;
+    take(&small::build()?, &folder.join("run_plan"))?;
     for (package, test) in TESTS {
         let program = test_program(package, test)?;
         take(&program, &folder.join(format!("test-{test}")))?;

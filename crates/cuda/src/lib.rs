@@ -7,10 +7,16 @@
 //!
 //! A private dependency of the public crate. Builds without CUDA; every library is found at run time, and [`probe()`]
 //! says in words what is missing.
+//!
+//! The features `nvrtc` (compiling, to build plans), `cudnn` and `cublaslt` (steps of those libraries) are on by default.
+//! Without them the crate needs the driver alone, and refuses what needs them by the feature's name.
 
+#[cfg(feature = "nvrtc")]
 mod compile;
 mod copy;
+#[cfg(feature = "cublaslt")]
 pub mod cublaslt;
+#[cfg(feature = "cudnn")]
 pub mod cudnn;
 mod device;
 mod driver;
@@ -24,6 +30,7 @@ mod probe;
 mod registry;
 mod stream;
 
+#[cfg(feature = "nvrtc")]
 pub use compile::{Compiled, Usage, compile_for};
 pub use copy::Copy;
 pub use device::CudaDevice;

@@ -66,7 +66,10 @@ impl Lib {
     const fn functions(self) -> &'static [&'static str] {
         match self {
             Lib::Driver => driver::FUNCTIONS,
+            #[cfg(feature = "nvrtc")]
             Lib::Nvrtc => crate::compile::FUNCTIONS,
+            #[cfg(not(feature = "nvrtc"))]
+            Lib::Nvrtc => &["nvrtcVersion"],
             Lib::Cudnn => &["cudnnGetVersion", "cudnnBackendCreateDescriptor"],
             Lib::CublasLt => &["cublasLtGetVersion", "cublasLtMatmulAlgoGetHeuristic"],
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use cudarc::driver::sys::{self, CUevent, CUgraphExec, CUstream};
 use tactician_device::{DeviceError, Graph, Span, Stream, Work};
 
+#[cfg(feature = "cudnn")]
 use crate::cudnn;
 use crate::driver::{Context, check};
 
@@ -24,6 +25,7 @@ pub struct CudaStream {
     start: CUevent,
     end: CUevent,
     /// Made when a step first needs it.
+    #[cfg(feature = "cudnn")]
     cudnn: Option<cudnn::Handle>,
 }
 
@@ -38,6 +40,7 @@ impl CudaStream {
             raw: ptr::null_mut(),
             start: ptr::null_mut(),
             end: ptr::null_mut(),
+            #[cfg(feature = "cudnn")]
             cudnn: None,
         };
         // It does not wait for the default stream, which nothing here uses.
@@ -70,6 +73,7 @@ impl CudaStream {
         self.raw
     }
 
+    #[cfg(feature = "cudnn")]
     /// The handle through which cuDNN enqueues on this stream, whose context is current.
     pub(crate) fn cudnn(&mut self) -> Result<&mut cudnn::Handle, DeviceError> {
         let handle = match self.cudnn.take() {
@@ -96,6 +100,7 @@ impl Drop for CudaStream {
             // SAFETY: our own stream.
             unsafe { sys::cuStreamSynchronize(self.raw) };
         }
+        #[cfg(feature = "cudnn")]
         if let Some(handle) = self.cudnn.take() {
             handle.give_back();
         }

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "cpu")]
 use tactician_cpu::CpuDevice;
+#[cfg(feature = "cuda")]
 use tactician_cuda::{CudaDevice, Lib};
 use tactician_device::{Device, DeviceInfo, Executable, HostBytes, Isa, Memory, Span, StepDesc};
 use tactician_plan::{ConstantBytes, Mismatch, Place, Plan, PlanMeta, Port, Target};
@@ -45,13 +47,36 @@ impl HostBytes for MappedConstants {
     }
 }
 
-/// The libraries that steps come from: the device's fact, the beginning of its kernels' names, how it is found.
-const LIBRARIES: [(&str, &str, Lib); 2] =
-    [("cudnn", "cudnn.", Lib::Cudnn), ("cublaslt", "cublaslt.", Lib::CublasLt)];
+/// A library that steps of a GPU's plan come from.
+struct Library {
+    /// The device's fact that holds its version, and the feature of this crate that links it.
+    name: &'static str,
+    /// The beginning of its kernels' names.
+    prefix: &'static str,
+    /// Whether this program was built with it.
+    built_in: bool,
+}
+
+const LIBRARIES: [Library; 2] = [
+    Library { name: "cudnn", prefix: "cudnn.", built_in: cfg!(feature = "cudnn") },
+    Library { name: "cublaslt", prefix: "cublaslt.", built_in: cfg!(feature = "cublaslt") },
+];
 
 /// Whether some step of a plan comes from the library whose kernels begin with `prefix`.
 fn uses(meta: &PlanMeta, prefix: &str) -> bool {
     meta.steps.iter().any(|s| s.kernel.starts_with(prefix))
+}
+
+/// Refuses a plan with steps of a library that this program was built without.
+fn libraries_built_in(meta: &PlanMeta) -> Result<(), EngineError> {
+    match LIBRARIES.iter().find(|l| !l.built_in && uses(meta, l.prefix)) {
+        Some(l) => Err(EngineError::LeftOut {
+            what: format!("steps of the library {}", l.name),
+            feature: l.name,
+            remedy: "or build the plan again without the tactics of that library",
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The device that a plan asks for: the CPU with as many threads as it was built for, or the first GPU of its
@@ -61,27 +86,56 @@ fn uses(meta: &PlanMeta, prefix: &str) -> bool {
 /// When no backend of this program serves it, or it cannot be started.
 pub fn device_for(meta: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
     match meta.target.kind.as_str() {
-        "cpu" => {
-            let threads = usize::try_from(meta.target.threads).ok().filter(|&t| t <= 4096);
-            let mut device = CpuDevice::new(threads)?;
-            // A plan for a weaker instruction set runs as it was measured.
-            if let Ok(isa) = meta.target.isa.parse::<Isa>()
-                && isa < device.isa()
-            {
-                device = device.with_isa(isa)?;
-            }
-            Ok(Arc::new(device))
-        }
-        "cuda" => {
-            let needed: Vec<Lib> =
-                LIBRARIES.iter().filter(|(_, prefix, _)| uses(meta, prefix)).map(|(.., lib)| *lib).collect();
-            if let Some(reason) = tactician_cuda::obstacle() {
-                return Err(EngineError::NoGpu { reason });
-            }
-            let ordinal = CudaDevice::find(&meta.target.isa).unwrap_or(0);
-            Ok(Arc::new(CudaDevice::with_libraries(ordinal, &needed)?))
-        }
+        "cpu" => cpu_for(meta),
+        "cuda" => gpu_for(meta),
         kind => Err(EngineError::NoBackend { kind: kind.to_owned() }),
+    }
+}
+
+#[cfg(feature = "cpu")]
+fn cpu_for(meta: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
+    let threads = usize::try_from(meta.target.threads).ok().filter(|&t| t <= 4096);
+    let mut device = CpuDevice::new(threads)?;
+    // A plan for a weaker instruction set runs as it was measured.
+    if let Ok(isa) = meta.target.isa.parse::<Isa>()
+        && isa < device.isa()
+    {
+        device = device.with_isa(isa)?;
+    }
+    Ok(Arc::new(device))
+}
+
+#[cfg(not(feature = "cpu"))]
+fn cpu_for(_: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
+    Err(left_out("a CPU", "cpu"))
+}
+
+#[cfg(feature = "cuda")]
+fn gpu_for(meta: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
+    libraries_built_in(meta)?;
+    if let Some(reason) = tactician_cuda::obstacle() {
+        return Err(EngineError::NoGpu { reason });
+    }
+    let needed: Vec<Lib> = LIBRARIES
+        .iter()
+        .filter(|l| uses(meta, l.prefix))
+        .map(|l| if l.name == "cudnn" { Lib::Cudnn } else { Lib::CublasLt })
+        .collect();
+    let ordinal = CudaDevice::find(&meta.target.isa).unwrap_or(0);
+    Ok(Arc::new(CudaDevice::with_libraries(ordinal, &needed)?))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu_for(_: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
+    Err(left_out("an NVIDIA GPU", "cuda"))
+}
+
+#[cfg(not(all(feature = "cpu", feature = "cuda")))]
+fn left_out(device: &str, feature: &'static str) -> EngineError {
+    EngineError::LeftOut {
+        what: format!("the backend for {device}, which the plan was built for"),
+        feature,
+        remedy: "or build the plan again for a device that it has",
     }
 }
 
@@ -102,9 +156,9 @@ fn weighed(meta: &PlanMeta, list: Vec<Mismatch>) -> Vec<Mismatch> {
         return list;
     }
     let weigh = |mut m: Mismatch| {
-        if let Some((_, prefix, _)) = LIBRARIES.iter().find(|(fact, ..)| *fact == m.field) {
+        if let Some(l) = LIBRARIES.iter().find(|l| l.name == m.field) {
             m.remedy = "install that version, or build it again with this one";
-            return uses(meta, prefix).then_some(m);
+            return uses(meta, l.prefix).then_some(m);
         }
         (!["nvrtc", "kernels"].contains(&m.field.as_str())).then_some(m)
     };
@@ -127,6 +181,7 @@ impl Engine {
     /// # Errors
     /// When the plan does not suit the device, or memory is short.
     pub fn new(plan: Plan, device: Arc<dyn Device>) -> Result<Engine, EngineError> {
+        libraries_built_in(&plan.meta)?;
         let own = target_of(device.info());
         let wanted = plan.meta.target.isa.parse::<Isa>();
         let usable = match (&wanted, device.info().cpu()) {

@@ -75,6 +75,7 @@ fn another_architecture_is_refused() {
     assert!(e.contains("sm_90a") && e.contains("sm_80") && e.contains("build it again"), "{e}");
 }
 
+#[cfg(all(feature = "cudnn", feature = "cublaslt"))]
 #[test]
 fn library_versions_count_where_they_are_used() {
     let (mut old_cudnn, mut no_lt) = (hopper(), hopper());
@@ -89,6 +90,31 @@ fn library_versions_count_where_they_are_used() {
 }
 
 #[test]
+fn what_was_left_out_is_named() {
+    let refused = |plan: &Plan, feature: &str| {
+        let e = device_for(&plan.meta).err().unwrap();
+        assert!(matches!(e, EngineError::LeftOut { .. }), "{e}");
+        assert!(e.to_string().contains(&format!("feature `{feature}`")), "{e}");
+    };
+    let info = gpu(hopper());
+    if cfg!(not(feature = "cuda")) {
+        refused(&plan(&info, "cuda.launch"), "cuda");
+    }
+    for l in LIBRARIES.iter().filter(|l| cfg!(feature = "cuda") && !l.built_in) {
+        let plan = plan(&info, &format!("{}some", l.prefix));
+        refused(&plan, l.name);
+        let e = Engine::new(plan, Arc::new(ReplayDevice::new().with_info(info.clone()))).err().unwrap();
+        assert!(matches!(e, EngineError::LeftOut { .. }), "{e}");
+    }
+    if cfg!(not(feature = "cpu")) {
+        let info = ReplayDevice::new().info().clone();
+        assert!(info.cpu().is_some());
+        refused(&plan(&info, "copy"), "cpu");
+    }
+}
+
+#[cfg(feature = "cudnn")]
+#[test]
 fn what_only_building_uses_is_of_no_interest() {
     assert_eq!(loaded("cudnn.graph", |c| c.nvrtc = None).unwrap().warnings(), []);
     let engine = loaded("cudnn.graph", |c| c.driver = 13010).unwrap();
@@ -96,6 +122,7 @@ fn what_only_building_uses_is_of_no_interest() {
     assert_eq!(engine.warnings()[0].field, "driver");
 }
 
+#[cfg(feature = "cuda")]
 #[test]
 fn a_plan_for_a_gpu_says_when_there_is_none() {
     let plan = plan(&gpu(hopper()), "cuda.launch");

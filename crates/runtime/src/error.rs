@@ -33,6 +33,18 @@ pub enum EngineError {
         /// What stands in the way.
         reason: String,
     },
+    /// The plan needs a part that this program was built without.
+    #[error(
+        "this program was built without {what}: build it with the feature `{feature}` of tactician-runtime, {remedy}"
+    )]
+    LeftOut {
+        /// What is missing.
+        what: String,
+        /// The feature that brings it.
+        feature: &'static str,
+        /// What else to do about it.
+        remedy: &'static str,
+    },
     /// No backend of this program runs the plan's kind of device.
     #[error("the plan was built for device kind `{kind}`, which this program has no backend for")]
     NoBackend {

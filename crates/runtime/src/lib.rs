@@ -6,6 +6,10 @@
 //!                                                                  set_input ▶ enqueue ▶ output
 //! ```
 //!
+//! The features `cpu` and `cuda` (the backends), `cudnn` and `cublaslt` (the libraries that a GPU's plan may call) are on by
+//! default. With `cuda` alone a program needs the driver and nothing else, and is a tenth of the size; a plan that needs
+//! what was left out is refused with [`EngineError::LeftOut`].
+//!
 //! Running a plan from a stranger is as safe as the kernels' own checks: nothing in a plan is executable code on the
 //! CPU, every size and offset is checked when it is loaded, and each kernel checks its parameters when it is prepared.
 //! A plan for a GPU does hold machine code, which can read and write all that this process keeps on that GPU: run such a
