@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{ROOT, cargo};
+use crate::cargo;
 
 /// Most bytes of the stripped program.
 const MOST: u64 = 3_000_000;
