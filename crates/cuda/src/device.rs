@@ -1,13 +1,14 @@
 //! An NVIDIA GPU as a [`Device`].
 
 use std::collections::BTreeMap;
+use std::ffi::c_void;
 use std::sync::Arc;
 #[cfg(feature = "nvrtc")]
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::sys::CUdevice_attribute;
 use tactician_device::{
-    CodeSource, CudaInfo, Device, DeviceError, DeviceInfo, DeviceKind, Executable, HostBytes, Memory,
+    CodeSource, CudaInfo, Device, DeviceError, DeviceInfo, DeviceKind, Executable, HostBytes, Memory, Span,
     StepDesc, Stream,
 };
 
@@ -15,7 +16,7 @@ use tactician_device::{
 use crate::compile::compile_for;
 use crate::driver::{self, Context};
 use crate::launch_check::Limits;
-use crate::memory::Pool;
+use crate::memory::{Pinned, Pool};
 use crate::module::Modules;
 use crate::probe::{self, Lib};
 use crate::registry;
@@ -72,12 +73,24 @@ impl CudaDevice {
         };
         Ok(CudaDevice {
             info,
-            pool: Pool::new(context.clone(), name),
+            pool: Pool::new(context.clone(), name, u64::MAX),
             context,
             modules: Modules::default(),
             #[cfg(feature = "nvrtc")]
             compiled: Mutex::default(),
         })
+    }
+
+    /// The same GPU with a limit on the memory that it allocates, kept blocks included. What the driver and NVIDIA's
+    /// libraries take for themselves does not count.
+    pub fn with_memory_limit(mut self, bytes: u64) -> CudaDevice {
+        self.pool = Pool::new(self.context.clone(), self.info.name.clone(), bytes);
+        self
+    }
+
+    /// Bytes of the GPU's memory that this has allocated, blocks kept for the next allocation included.
+    pub fn memory_held(&self) -> u64 {
+        self.pool.held()
     }
 
     /// The GPU's context, which the driver and NVIDIA's libraries work in.
@@ -169,6 +182,15 @@ impl Device for CudaDevice {
         Ok(Box::new(self.pool.alloc(bytes)?))
     }
 
+    fn host_memory(&self, bytes: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        self.context.make_current()?;
+        Ok(Box::new(Pinned::alloc(&self.context, bytes)?))
+    }
+
+    fn reaches(&self, span: Span) -> bool {
+        self.context.reaches(span.address)
+    }
+
     fn constants(&self, bytes: Arc<dyn HostBytes>) -> Result<Box<dyn Memory>, DeviceError> {
         let data = bytes.bytes();
         let block = self.pool.alloc(data.len() as u64)?;
@@ -210,5 +232,10 @@ impl Device for CudaDevice {
 
     fn stream(&self) -> Result<Box<dyn Stream>, DeviceError> {
         Ok(Box::new(CudaStream::new(self.context.clone())?))
+    }
+
+    unsafe fn adopt(&self, handle: *mut c_void) -> Result<Box<dyn Stream>, DeviceError> {
+        // SAFETY: promised by the caller.
+        Ok(Box::new(unsafe { CudaStream::borrow(self.context.clone(), handle.cast())? }))
     }
 }

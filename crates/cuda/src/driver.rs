@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute, CUresult};
 use tactician_device::DeviceError;
+use tactician_types::Bytes;
 
 use crate::probe;
 
@@ -26,6 +27,11 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     "cuCtxSynchronize",
     "cuMemAlloc_v2",
     "cuMemFree_v2",
+    "cuMemGetInfo_v2",
+    "cuMemHostAlloc",
+    "cuMemFreeHost",
+    "cuMemcpyAsync",
+    "cuPointerGetAttribute",
     "cuMemcpyHtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
     "cuMemcpyDtoDAsync_v2",
@@ -33,6 +39,8 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     "cuStreamCreate",
     "cuStreamDestroy_v2",
     "cuStreamSynchronize",
+    "cuStreamWaitEvent",
+    "cuStreamGetCtx",
     "cuStreamBeginCapture_v2",
     "cuStreamEndCapture",
     "cuGraphInstantiateWithFlags",
@@ -84,10 +92,27 @@ fn explain(result: CUresult) -> String {
             "{what} ({name}); the GPU refuses everything else from this process, so start the program again"
         ),
         None => match text(sys::cuGetErrorString) {
+            Some(words) if result == CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+                format!("{words} ({name}){}", room())
+            }
             Some(words) => format!("{words} ({name})"),
             None => name,
         },
     }
+}
+
+/// How much memory the current context's GPU has left, as a clause; empty where it does not tell.
+fn room() -> String {
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: the pointers are to live integers.
+    if unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) } != CUresult::CUDA_SUCCESS {
+        return String::new();
+    }
+    format!(
+        "; {} of {} are free on the GPU; end other programs on it, or drop engines and contexts that are not needed",
+        Bytes(free as u64),
+        Bytes(total as u64)
+    )
 }
 
 /// What a kernel did, for the errors that end a context: from then on every call returns them.
@@ -170,6 +195,44 @@ impl Context {
     /// Keeps others from waiting for the whole context.
     pub(crate) fn record(&self) -> RwLockReadGuard<'_, ()> {
         self.recording.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether kernels of this GPU can work on memory at an address: it is the GPU's own, or managed by the driver.
+    pub(crate) fn reaches(&self, address: u64) -> bool {
+        use sys::CUpointer_attribute::*;
+        let ask = |which| {
+            let mut value: c_int = 0;
+            // SAFETY: the context is current; the pointer is to a live integer, which each of these facts is. The address
+            // may be anything.
+            let found = unsafe { sys::cuPointerGetAttribute((&raw mut value).cast(), which, address) };
+            (found == CUresult::CUDA_SUCCESS).then_some(value)
+        };
+        let on_a_gpu = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE as c_int;
+        let ordinal = c_int::try_from(self.ordinal).ok();
+        self.make_current().is_ok()
+            && (ask(CU_POINTER_ATTRIBUTE_MEMORY_TYPE) == Some(on_a_gpu)
+                && ask(CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL) == ordinal
+                || ask(CU_POINTER_ATTRIBUTE_IS_MANAGED).is_some_and(|v| v & 0xff != 0))
+    }
+
+    /// Whether a stream is of this context, which is current.
+    ///
+    /// # Safety
+    /// The stream is live.
+    pub(crate) unsafe fn has_stream(&self, stream: sys::CUstream) -> Result<bool, DeviceError> {
+        let mut owner = ptr::null_mut();
+        // SAFETY: the stream is live by contract; the pointer is to a live handle.
+        check("cuStreamGetCtx", unsafe { sys::cuStreamGetCtx(stream, &mut owner) })?;
+        Ok(owner == self.raw)
+    }
+
+    /// Free and total memory of the GPU in bytes.
+    pub(crate) fn memory_info(&self) -> Result<(u64, u64), DeviceError> {
+        self.make_current()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: the context is current; the pointers are to live integers.
+        check("cuMemGetInfo", unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) })?;
+        Ok((free as u64, total as u64))
     }
 
     /// A fact about the GPU.

@@ -22,8 +22,12 @@ use crate::driver::{Context, check};
 pub struct CudaStream {
     context: Arc<Context>,
     raw: CUstream,
+    /// Whether it is somebody else's, who destroys it.
+    borrowed: bool,
     start: CUevent,
     end: CUevent,
+    /// Marks where another stream is when this one is told to follow it.
+    mark: CUevent,
     /// Made when a step first needs it.
     #[cfg(feature = "cudnn")]
     cudnn: Option<cudnn::Handle>,
@@ -35,21 +39,54 @@ unsafe impl Send for CudaStream {}
 impl CudaStream {
     pub(crate) fn new(context: Arc<Context>) -> Result<CudaStream, DeviceError> {
         context.make_current()?;
+        let mut raw = ptr::null_mut();
+        // It does not wait for the default stream, which nothing here uses.
+        let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+        // SAFETY: the context is current; the pointer is to a live handle, which `drop` destroys.
+        check("cuStreamCreate", unsafe { sys::cuStreamCreate(&mut raw, flags) })?;
+        CudaStream::with_events(context, raw, false)
+    }
+
+    /// A stream of somebody else's, who destroys it later.
+    ///
+    /// # Errors
+    /// When it is of another context: another GPU's, or one that is not the GPU's primary context.
+    ///
+    /// # Safety
+    /// The stream is live, and outlives this.
+    pub(crate) unsafe fn borrow(context: Arc<Context>, raw: CUstream) -> Result<CudaStream, DeviceError> {
+        context.make_current()?;
+        // SAFETY: promised by the caller.
+        if !unsafe { context.has_stream(raw)? } {
+            return Err(DeviceError::Failed {
+                call: "enqueueing on a stream of the caller's".into(),
+                reason: format!(
+                    "it is not of the primary context of GPU {}, where the engine is",
+                    context.ordinal()
+                ),
+            });
+        }
+        CudaStream::with_events(context, raw, true)
+    }
+
+    /// The rest of a stream of the context, which is current.
+    fn with_events(context: Arc<Context>, raw: CUstream, borrowed: bool) -> Result<CudaStream, DeviceError> {
         let mut s = CudaStream {
             context,
-            raw: ptr::null_mut(),
+            raw,
+            borrowed,
             start: ptr::null_mut(),
             end: ptr::null_mut(),
+            mark: ptr::null_mut(),
             #[cfg(feature = "cudnn")]
             cudnn: None,
         };
-        // It does not wait for the default stream, which nothing here uses.
-        let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+        let untimed = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
         // SAFETY: the context is current; the pointers are to live handles, which `drop` destroys.
         unsafe {
-            check("cuStreamCreate", sys::cuStreamCreate(&mut s.raw, flags))?;
             check("cuEventCreate", sys::cuEventCreate(&mut s.start, 0))?;
             check("cuEventCreate", sys::cuEventCreate(&mut s.end, 0))?;
+            check("cuEventCreate", sys::cuEventCreate(&mut s.mark, untimed))?;
         }
         Ok(s)
     }
@@ -96,20 +133,18 @@ impl Drop for CudaStream {
         if self.context.make_current().is_err() {
             return;
         }
-        if !self.raw.is_null() {
-            // SAFETY: our own stream.
-            unsafe { sys::cuStreamSynchronize(self.raw) };
-        }
+        // SAFETY: our own stream, or one that outlives this; null is the default stream of a borrower who asked for it.
+        unsafe { sys::cuStreamSynchronize(self.raw) };
         #[cfg(feature = "cudnn")]
         if let Some(handle) = self.cudnn.take() {
             handle.give_back();
         }
-        // SAFETY: created in `new`, destroyed only here; a handle that was not created is null.
+        // SAFETY: created in `new` or `with_events`, destroyed only here; an event that was not created is null.
         unsafe {
-            if !self.raw.is_null() {
+            if !self.borrowed {
                 sys::cuStreamDestroy_v2(self.raw);
             }
-            for event in [self.start, self.end] {
+            for event in [self.start, self.end, self.mark] {
                 if !event.is_null() {
                     sys::cuEventDestroy_v2(event);
                 }
@@ -156,18 +191,6 @@ impl Stream for CudaStream {
         self.synchronize()
     }
 
-    unsafe fn copy(&mut self, from: Span, to: Span) -> Result<(), DeviceError> {
-        equal_lengths(to, from.len as usize)?;
-        if from.len == 0 {
-            return Ok(());
-        }
-        self.context.make_current()?;
-        // SAFETY: live and unshared by contract, of one length.
-        let result =
-            unsafe { sys::cuMemcpyDtoDAsync_v2(to.address, from.address, from.len as usize, self.raw) };
-        check("cuMemcpyDtoDAsync", result)
-    }
-
     unsafe fn fill(&mut self, to: Span, byte: u8) -> Result<(), DeviceError> {
         if to.len == 0 {
             return Ok(());
@@ -175,6 +198,34 @@ impl Stream for CudaStream {
         self.context.make_current()?;
         // SAFETY: live and unshared by contract.
         check("cuMemsetD8Async", unsafe { sys::cuMemsetD8Async(to.address, byte, to.len as usize, self.raw) })
+    }
+
+    unsafe fn copy(&mut self, from: Span, to: Span) -> Result<(), DeviceError> {
+        equal_lengths(from, to.len as usize)?;
+        if to.len == 0 {
+            return Ok(());
+        }
+        self.context.make_current()?;
+        // SAFETY: both live and unshared by contract until the copy is done. The driver tells memory of the host and of
+        // GPUs apart by the addresses.
+        check("cuMemcpyAsync", unsafe {
+            sys::cuMemcpyAsync(to.address, from.address, to.len as usize, self.raw)
+        })
+    }
+
+    fn follow(&mut self, other: &mut dyn Stream) -> Result<(), DeviceError> {
+        let other = CudaStream::of(other)?;
+        if other.context != self.context {
+            return Err(DeviceError::Failed {
+                call: "following a stream".into(),
+                reason: "it is another GPU's".into(),
+            });
+        }
+        // SAFETY: our own event; both streams are live and of its context.
+        unsafe {
+            check("cuEventRecord", sys::cuEventRecord(self.mark, other.raw))?;
+            check("cuStreamWaitEvent", sys::cuStreamWaitEvent(self.raw, self.mark, 0))
+        }
     }
 
     fn synchronize(&mut self) -> Result<(), DeviceError> {
@@ -206,6 +257,11 @@ impl Stream for CudaStream {
 
     fn record(&mut self, work: &mut Work<'_>) -> Result<Option<Box<dyn Graph>>, DeviceError> {
         self.context.make_current()?;
+        // Whatever ran before may have run on another stream, with another handle.
+        #[cfg(feature = "cudnn")]
+        if self.cudnn.is_none() {
+            cudnn::Handle::restock(self.context.ordinal())?;
+        }
         let context = self.context.clone();
         let _recording = context.record();
         // Relaxed: libraries may load kernels when first used, which the stricter modes forbid.

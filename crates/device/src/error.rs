@@ -1,3 +1,5 @@
+use std::fmt;
+
 use tactician_types::Bytes;
 use thiserror::Error;
 
@@ -24,12 +26,14 @@ pub enum DeviceError {
         problem: String,
     },
     /// Not enough memory.
-    #[error("out of memory on {device}: {wanted} could not be allocated")]
+    #[error("out of memory on {device}: {wanted} could not be allocated{}", room.as_ref().map(|r| r.to_string()).unwrap_or_default())]
     OutOfMemory {
         /// The device.
         device: String,
         /// The size asked for.
         wanted: Bytes,
+        /// How much there is, where the device tells.
+        room: Option<Box<Room>>,
     },
     /// The processor lacks instructions that the step needs.
     #[error("kernel `{kernel}` needs {needs}, which this processor lacks")]
@@ -47,4 +51,31 @@ pub enum DeviceError {
         /// What it said.
         reason: String,
     },
+}
+
+/// How much memory a device has, when it was asked for more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// What nobody has.
+    pub free: Bytes,
+    /// All of it.
+    pub total: Bytes,
+    /// What this process has through the device that was asked, memory kept for the next allocation included.
+    pub held: Bytes,
+    /// The most that it may have, where a limit was set.
+    pub limit: Option<Bytes>,
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Room { free, total, held, limit } = self;
+        write!(f, "; {free} of {total} are free, {held} are held here")?;
+        match limit {
+            Some(limit) => write!(f, " of {limit} allowed; raise the limit")?,
+            None => f.write_str("; end other programs on the device")?,
+        }
+        f.write_str(
+            ", drop engines and contexts that are not needed, or build for a smaller batch or workspace",
+        )
+    }
 }

@@ -34,7 +34,8 @@ impl HostMemory {
     /// [`DeviceError::OutOfMemory`] when the allocator refuses, or when the size is more than this machine's
     /// memory: systems that overcommit would grant it and kill the process when it is used.
     pub fn alloc(bytes: u64, device: &str) -> Result<HostMemory, DeviceError> {
-        let refuse = || DeviceError::OutOfMemory { device: device.to_owned(), wanted: Bytes(bytes) };
+        let refuse =
+            || DeviceError::OutOfMemory { device: device.to_owned(), wanted: Bytes(bytes), room: None };
         if bytes > physical_memory() {
             return Err(refuse());
         }

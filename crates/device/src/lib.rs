@@ -16,10 +16,11 @@ mod info;
 pub mod replay;
 
 use std::any::Any;
+use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use error::DeviceError;
+pub use error::{DeviceError, Room};
 pub use host::{HostMemory, host_constants, host_pointer};
 pub use info::{CpuInfo, CudaInfo, DeviceInfo, DeviceKind, Isa, cuda_architecture};
 
@@ -112,24 +113,32 @@ pub trait Stream: Send {
     /// As for [`Stream::write`].
     unsafe fn read(&mut self, from: Span, to: &mut [u8]) -> Result<(), DeviceError>;
 
-    /// Copies device bytes within the device.
-    ///
-    /// # Safety
-    /// As for [`Stream::write`], for both spans, which do not overlap. `from.len == to.len`.
-    unsafe fn copy(&mut self, from: Span, to: Span) -> Result<(), DeviceError> {
-        let mut bytes = vec![0; from.len as usize];
-        // SAFETY: promised by the caller.
-        unsafe {
-            self.read(from, &mut bytes)?;
-            self.write(to, &bytes)
-        }
-    }
-
     /// Sets every byte.
     ///
     /// # Safety
     /// As for [`Stream::write`].
     unsafe fn fill(&mut self, to: Span, byte: u8) -> Result<(), DeviceError>;
+
+    /// Copies from one place to another, each in memory of the device or of the host, behind all work enqueued before. A
+    /// GPU's stream goes on without waiting, unless one of the places is ordinary host memory, which the driver can make it
+    /// wait for. The default is for devices whose memory is the host's.
+    ///
+    /// # Safety
+    /// Both places are live, and nothing else writes `from` or accesses `to`, until the copy is done. They have one length
+    /// and do not overlap.
+    unsafe fn copy(&mut self, from: Span, to: Span) -> Result<(), DeviceError> {
+        // SAFETY: promised by the caller.
+        unsafe { std::ptr::copy_nonoverlapping(host_pointer(from), host_pointer(to), to.len as usize) };
+        Ok(())
+    }
+
+    /// Makes what is enqueued from now on wait for all that was enqueued on another stream of the device.
+    ///
+    /// # Errors
+    /// When the other stream is another device's or has failed.
+    fn follow(&mut self, other: &mut dyn Stream) -> Result<(), DeviceError> {
+        other.synchronize()
+    }
 
     /// Waits for everything enqueued and reports what failed.
     fn synchronize(&mut self) -> Result<(), DeviceError>;
@@ -176,6 +185,17 @@ pub trait Device: Send + Sync {
     /// Allocates uninitialised memory (contents unspecified, safe to read as bytes).
     fn alloc(&self, bytes: u64) -> Result<Box<dyn Memory>, DeviceError>;
 
+    /// Allocates host memory that the device copies from and to at its best: page-locked for a GPU. Zeroed.
+    fn host_memory(&self, bytes: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        Ok(Box::new(HostMemory::alloc(bytes, "the host")?))
+    }
+
+    /// Whether steps can work in place on memory that somebody else allocated. What they cannot work on is copied.
+    fn reaches(&self, span: Span) -> bool {
+        let _ = span;
+        true
+    }
+
     /// Makes host bytes readable by the device: the CPU uses them in place, a GPU copies them.
     fn constants(&self, bytes: Arc<dyn HostBytes>) -> Result<Box<dyn Memory>, DeviceError>;
 
@@ -205,4 +225,19 @@ pub trait Device: Send + Sync {
 
     /// A new stream.
     fn stream(&self) -> Result<Box<dyn Stream>, DeviceError>;
+
+    /// Somebody else's stream, by the handle that the device's driver gave it.
+    ///
+    /// # Errors
+    /// When the device has no such streams, or the stream is another device's.
+    ///
+    /// # Safety
+    /// The handle is of a live stream, which outlives what is returned.
+    unsafe fn adopt(&self, handle: *mut c_void) -> Result<Box<dyn Stream>, DeviceError> {
+        let _ = handle;
+        Err(DeviceError::Failed {
+            call: "enqueueing on a stream of the caller's".into(),
+            reason: format!("a {} has no streams of others", self.info().kind_name()),
+        })
+    }
 }

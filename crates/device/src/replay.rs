@@ -200,7 +200,7 @@ impl Device for ReplayDevice {
         let mut state = self.shared.state();
         let used = state.used.saturating_add(bytes);
         if used > self.shared.memory_limit {
-            return Err(DeviceError::OutOfMemory { device: NAME.into(), wanted: Bytes(bytes) });
+            return Err(DeviceError::OutOfMemory { device: NAME.into(), wanted: Bytes(bytes), room: None });
         }
         let memory = HostMemory::alloc(bytes, NAME)?;
         state.used = used;
@@ -276,7 +276,7 @@ impl Executable for Replayed {
         let earlier = *count;
         match self.failure {
             Some(Failure::OutOfMemory) => {
-                return Err(DeviceError::OutOfMemory { device: NAME.into(), wanted: Bytes(0) });
+                return Err(DeviceError::OutOfMemory { device: NAME.into(), wanted: Bytes(0), room: None });
             }
             Some(Failure::RunAfter(n)) if earlier >= n => {
                 let call = format!("step `{}`", self.key.0);

@@ -1,3 +1,4 @@
+use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,26 +9,36 @@ use crate::engine::Shared;
 use crate::error::RunError;
 use crate::tensor::{Tensor, describe};
 
-/// What bindings on a GPU are aligned to: kernels and libraries read them 16 bytes at a time. Allocations always are.
-const GPU_BINDING: u64 = 16;
-
 /// One execution of an engine's plan at a time: an arena, bindings, a stream. Contexts of one engine run in parallel.
 ///
 /// Where the device can record work, the first run with new bindings is enqueued step by step, the second is recorded,
 /// and from then on the recording is launched.
+///
+/// Each input and output has memory of the context's own, which [`Context::set_input`] writes and [`Context::output`] reads.
+/// It can be bound to memory elsewhere instead: see [`Context::set_binding`] for the caller's memory, and
+/// [`Context::host_input`] and [`Context::host_output`] for memory of the host that a GPU copies from and to at its best.
 pub struct Context {
-    // First, so that it is dropped first: that waits for what still uses the rest.
-    stream: Box<dyn Stream>,
+    // First, so that they are dropped first: that waits for what still uses the rest.
+    pub(crate) stream: Box<dyn Stream>,
+    /// The stream of the caller's that a run was last enqueued on, with its handle.
+    theirs: Option<(usize, Box<dyn Stream>)>,
+    /// Whether the last run was enqueued there.
+    away: bool,
     recording: Recording,
     arena: Box<dyn Memory>,
-    /// Own memory of each input then output; replaced by `bound` where the caller gave some.
-    owned: Vec<Option<Box<dyn Memory>>>,
-    bound: Vec<Span>,
-    given: Vec<bool>,
+    /// Own memory of each input then output; none where steps work on the caller's.
+    pub(crate) owned: Vec<Option<Box<dyn Memory>>>,
+    /// Where steps find each.
+    pub(crate) bound: Vec<Span>,
+    /// Where each run copies inputs from and outputs to, where steps cannot work on that memory itself.
+    pub(crate) copied: Vec<Option<Span>>,
+    /// Memory of the host for each, once asked for.
+    pub(crate) host: Vec<Option<Box<dyn Memory>>>,
+    pub(crate) given: Vec<bool>,
     /// Arguments of all steps, one after the other, and where each step's begin.
     args: Vec<Span>,
     starts: Vec<usize>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// How far the plan is recorded with the present bindings.
@@ -49,32 +60,33 @@ impl Context {
         let ports = shared.meta.inputs.len() + shared.meta.outputs.len();
         let mut context = Context {
             stream: device.stream()?,
+            theirs: None,
+            away: false,
             recording: Recording::Fresh,
             arena,
             owned: (0..ports).map(|_| None).collect(),
             bound: vec![Span::EMPTY; ports],
+            copied: vec![None; ports],
+            host: (0..ports).map(|_| None).collect(),
             given: vec![false; shared.meta.inputs.len()],
             args: Vec::new(),
             starts: Vec::new(),
             shared,
         };
         for port in 0..ports {
-            let bytes = context.port(port).bytes().unwrap_or(0);
-            let memory = device.alloc(bytes)?;
-            context.bound[port] = Span { len: bytes, ..memory.span() };
-            context.owned[port] = Some(memory);
+            context.own_memory(port)?;
         }
         context.resolve();
         Ok(context)
     }
 
-    fn port(&self, number: usize) -> &Port {
+    pub(crate) fn port(&self, number: usize) -> &Port {
         let m = &self.shared.meta;
         m.inputs.get(number).unwrap_or_else(|| &m.outputs[number - m.inputs.len()])
     }
 
     /// Fills in the arguments of all steps; again whenever a binding changes, so that `enqueue` looks nothing up.
-    fn resolve(&mut self) {
+    pub(crate) fn resolve(&mut self) {
         let shared = self.shared.clone();
         let inputs = shared.meta.inputs.len();
         let span = |p: Place| match p {
@@ -95,7 +107,7 @@ impl Context {
         self.recording = Recording::Fresh;
     }
 
-    fn input_number(&self, name: &str) -> Result<usize, RunError> {
+    pub(crate) fn input_number(&self, name: &str) -> Result<usize, RunError> {
         let ports = &self.shared.meta.inputs;
         ports
             .iter()
@@ -103,7 +115,7 @@ impl Context {
             .ok_or_else(|| RunError::NoInput { name: name.to_owned(), known: names(ports) })
     }
 
-    fn output_number(&self, name: &str) -> Result<usize, RunError> {
+    pub(crate) fn output_number(&self, name: &str) -> Result<usize, RunError> {
         let ports = &self.shared.meta.outputs;
         ports
             .iter()
@@ -111,7 +123,8 @@ impl Context {
             .ok_or_else(|| RunError::NoOutput { name: name.to_owned(), known: names(ports) })
     }
 
-    /// Copies a tensor into an input.
+    /// Copies a tensor into an input: into its own memory, or the caller's where steps work on that. A binding whose memory
+    /// each run would copy ends.
     ///
     /// # Errors
     /// When there is no such input, or type or shape differ.
@@ -127,8 +140,10 @@ impl Context {
                 found: tensor.describe(),
             });
         }
-        // SAFETY: the binding is as long as the port, which is as long as the tensor; nothing is running.
+        self.come_home()?;
+        // SAFETY: the binding is as long as the port, which is as long as the tensor; the stream is behind every run.
         unsafe { self.stream.write(self.bound[i], tensor.bytes())? };
+        self.copied[i] = None;
         self.given[i] = true;
         Ok(())
     }
@@ -138,9 +153,8 @@ impl Context {
     /// # Errors
     /// When there is no such output, or the run failed.
     pub fn output(&mut self, name: &str) -> Result<Tensor, RunError> {
-        let o = self.output_number(name)?;
-        self.stream.synchronize()?;
-        let number = self.shared.meta.inputs.len() + o;
+        let number = self.shared.meta.inputs.len() + self.output_number(name)?;
+        self.synchronize()?;
         let port = self.port(number);
         let shape: Vec<usize> = port.shape.iter().map(|&d| d as usize).collect();
         let mut tensor = Tensor::zeros(port.dtype, &shape).ok_or_else(|| RunError::Binding {
@@ -152,61 +166,110 @@ impl Context {
         Ok(tensor)
     }
 
-    /// Makes an input or output live in the caller's memory, so that nothing is copied.
-    ///
-    /// # Errors
-    /// When there is no port of that name, or the memory is too short or not aligned: to its element type, on a GPU
-    /// to 16 bytes.
-    ///
-    /// # Safety
-    /// The memory belongs to the engine's device and stays valid, unshared while a run is under way, until another
-    /// binding replaces it or the context is dropped. Bindings do not overlap.
-    pub unsafe fn set_binding(&mut self, name: &str, span: Span) -> Result<(), RunError> {
-        let inputs = self.shared.meta.inputs.len();
-        let number = match self.input_number(name) {
-            Ok(i) => i,
-            Err(_) => inputs + self.output_number(name)?,
-        };
-        let port = self.port(number);
-        let need = port.bytes().unwrap_or(0);
-        let element = port.dtype.size() as u64;
-        let align = if self.shared.device.info().cuda().is_some() { GPU_BINDING } else { element };
-        if span.len < need || !span.address.is_multiple_of(align) {
-            let problem = format!(
-                "it needs {need} bytes at an address that is a multiple of {align}; {} bytes at {:#x} are given",
-                span.len, span.address
-            );
-            return Err(RunError::Binding { name: name.to_owned(), problem });
-        }
-        if let Some(given) = self.given.get_mut(number) {
-            *given = true;
-        }
-        self.bound[number] = Span { len: need, ..span };
-        self.owned[number] = None;
-        self.resolve();
-        Ok(())
-    }
-
-    /// Enqueues one run. Allocates nothing, takes no lock, looks nothing up, but for the second run with new bindings
-    /// on a device that records.
+    /// Enqueues one run on the context's own stream, with the copies that bindings need. Allocates nothing, takes no lock,
+    /// looks nothing up, but for the second run with new bindings on a device that records.
     ///
     /// # Errors
     /// When a step fails.
     pub fn enqueue(&mut self) -> Result<(), RunError> {
+        self.come_home()?;
+        self.advance();
+        let (stream, run) = (&mut self.stream, &mut self.recording);
+        let work = Work { shared: &self.shared, args: &self.args, starts: &self.starts };
+        let ports = Ports { bound: &self.bound, copied: &self.copied };
+        stream.run(&mut |s| ports.around(work.inputs(), s, &mut |s| work.run(run, s)))?;
+        Ok(())
+    }
+
+    /// Enqueues one run on a stream of the caller's (a `CUstream`, or a `cudaStream_t`, which is the same) and does not wait
+    /// for it: behind everything that is on the stream, and behind the context's earlier runs, wherever they were. The recording
+    /// is launched there as by [`Context::enqueue`].
+    ///
+    /// [`Context::output`] and [`Context::synchronize`] wait for the run; so does dropping the context, and giving another
+    /// stream of the caller's. Outputs bound to ordinary memory of the host can make the call itself wait.
+    ///
+    /// ```no_run
+    /// use std::ffi::c_void;
+    /// use tactician_runtime::{Engine, Tensor};
+    ///
+    /// /// Runs a network between the caller's own work on `stream`, which the caller waits for.
+    /// fn infer(context: &mut tactician_runtime::Context, stream: *mut c_void) -> Result<(), tactician_runtime::RunError> {
+    ///     // SAFETY: the stream is of the GPU's primary context and outlives the context of the engine.
+    ///     unsafe { context.enqueue_on(stream) }
+    /// }
+    /// # let stream = std::ptr::null_mut(); // The default stream.
+    /// let engine = Engine::load("net.plan")?;
+    /// let mut context = engine.new_context()?;
+    /// context.host_input("x")?.fill(0);
+    /// context.host_output("y")?;
+    /// infer(&mut context, stream)?;
+    /// // Other work, on the stream or here; then:
+    /// let y: &[u8] = context.host_output("y")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the device is no GPU, the stream is another GPU's, or a step fails.
+    ///
+    /// # Safety
+    /// `stream` is the handle of a live stream of the engine's GPU, in its primary context (the one that the CUDA runtime
+    /// uses; null is its default stream). It stays alive until this context has been given another stream of the caller's and
+    /// has returned, or has been dropped. Other threads may enqueue on it meanwhile, but not while it is being captured.
+    pub unsafe fn enqueue_on(&mut self, stream: *mut c_void) -> Result<(), RunError> {
+        let handle = stream.addr();
+        if self.theirs.as_ref().is_none_or(|(h, _)| *h != handle) {
+            self.come_home()?;
+            // SAFETY: promised by the caller, until the stream is dropped in turn.
+            let theirs = unsafe { self.shared.device.adopt(stream)? };
+            self.theirs = Some((handle, theirs));
+        }
+        self.advance();
+        let Some((_, theirs)) = &mut self.theirs else { return Ok(()) };
+        if !self.away {
+            theirs.follow(self.stream.as_mut())?;
+            self.away = true;
+        }
+        let run = &mut self.recording;
+        let work = Work { shared: &self.shared, args: &self.args, starts: &self.starts };
+        let ports = Ports { bound: &self.bound, copied: &self.copied };
+        theirs.run(&mut |s| ports.around(work.inputs(), s, &mut |s| work.run(run, s)))?;
+        Ok(())
+    }
+
+    /// Waits for every run enqueued, on whatever stream, with the copies behind it; then outputs are where they were bound.
+    ///
+    /// # Errors
+    /// When a run failed.
+    pub fn synchronize(&mut self) -> Result<(), RunError> {
+        if let (true, Some((_, theirs))) = (self.away, &mut self.theirs) {
+            theirs.synchronize()?;
+        }
+        self.come_home()?;
+        Ok(self.stream.synchronize()?)
+    }
+
+    /// Makes the context's own stream wait for a run on the caller's.
+    fn come_home(&mut self) -> Result<(), DeviceError> {
+        if let (true, Some((_, theirs))) = (self.away, &mut self.theirs) {
+            self.stream.follow(theirs.as_mut())?;
+        }
+        self.away = false;
+        Ok(())
+    }
+
+    /// Records, when it is time.
+    fn advance(&mut self) {
         match self.recording {
             Recording::Fresh => self.recording = Recording::Warm,
             Recording::Warm => self.record(),
             Recording::Ready(_) | Recording::Refused => {}
         }
-        let Context { shared, stream, recording, args, starts, .. } = self;
-        stream.run(&mut |s| run_once(shared, recording, args, starts, s))?;
-        Ok(())
     }
 
     /// Records a run. What cannot be recorded still runs step by step, which also reports what is wrong with it.
     fn record(&mut self) {
-        let Context { shared, stream, args, starts, .. } = self;
-        self.recording = match stream.record(&mut |s| enqueue_all(shared, args, starts, s)) {
+        let work = Work { shared: &self.shared, args: &self.args, starts: &self.starts };
+        self.recording = match self.stream.record(&mut |s| work.step_by_step(s)) {
             Ok(Some(graph)) => Recording::Ready(graph),
             Ok(None) | Err(_) => Recording::Refused,
         };
@@ -254,7 +317,8 @@ impl Context {
         while times.len() < 3 || start.elapsed() < duration {
             let Context { shared, stream, recording, args, starts, .. } = self;
             let recorded = matches!(recording, Recording::Ready(_));
-            let run = &mut |s: &mut dyn Stream| run_once(shared, recording, args, starts, s);
+            let work = Work { shared, args, starts };
+            let run = &mut |s: &mut dyn Stream| work.run(recording, s);
             if recorded {
                 stream.run(run)?;
             }
@@ -269,6 +333,7 @@ impl Context {
     /// # Errors
     /// When a step fails.
     pub fn profile(&mut self, runs: usize) -> Result<Vec<Vec<Duration>>, RunError> {
+        self.come_home()?;
         let mut samples = vec![Vec::with_capacity(runs); self.shared.steps.len()];
         let Context { shared, stream, args, starts, .. } = self;
         for _ in 0..runs {
@@ -288,33 +353,71 @@ impl Context {
     }
 }
 
-fn run_once(
-    shared: &Shared,
-    recording: &mut Recording,
-    args: &[Span],
-    starts: &[usize],
-    stream: &mut dyn Stream,
-) -> Result<(), DeviceError> {
-    match recording {
-        // SAFETY: recorded by `enqueue_all` with the present arguments, which are as alive as they were then.
-        Recording::Ready(graph) => unsafe { graph.launch(stream) },
-        _ => enqueue_all(shared, args, starts, stream),
+/// The plan's steps and their arguments.
+struct Work<'a> {
+    shared: &'a Shared,
+    args: &'a [Span],
+    starts: &'a [usize],
+}
+
+impl Work<'_> {
+    fn inputs(&self) -> usize {
+        self.shared.meta.inputs.len()
+    }
+
+    /// Enqueues a run: the recording, where there is one.
+    fn run(&self, recording: &mut Recording, stream: &mut dyn Stream) -> Result<(), DeviceError> {
+        match recording {
+            // SAFETY: recorded by `step_by_step` with the present arguments, which are as alive as they were then.
+            Recording::Ready(graph) => unsafe { graph.launch(stream) },
+            _ => self.step_by_step(stream),
+        }
+    }
+
+    fn step_by_step(&self, stream: &mut dyn Stream) -> Result<(), DeviceError> {
+        for (i, step) in self.shared.steps.iter().enumerate() {
+            let args = &self.args[self.starts[i]..self.starts[i + 1]];
+            // SAFETY: spans of the arena, the constants and the bindings, all alive in the context, of the lengths the
+            // step was prepared with. The plan's validation has made sure that what a step writes overlaps nothing else
+            // it touches; one stream runs the steps in order.
+            unsafe { step.enqueue(args, stream)? };
+        }
+        Ok(())
     }
 }
 
-fn enqueue_all(
-    shared: &Shared,
-    args: &[Span],
-    starts: &[usize],
-    stream: &mut dyn Stream,
-) -> Result<(), DeviceError> {
-    for (i, step) in shared.steps.iter().enumerate() {
-        // SAFETY: spans of the arena, the constants and the bindings, all alive in the context, of the lengths the
-        // step was prepared with. The plan's validation has made sure that what a step writes overlaps nothing else
-        // it touches; one stream runs the steps in order.
-        unsafe { step.enqueue(&args[starts[i]..starts[i + 1]], stream)? };
+/// Where inputs, then outputs are.
+struct Ports<'a> {
+    bound: &'a [Span],
+    copied: &'a [Option<Span>],
+}
+
+impl Ports<'_> {
+    /// Enqueues a run between the copies that it needs. They are no part of a recording, so that another place to copy from
+    /// or to does not spoil it.
+    fn around(
+        &self,
+        inputs: usize,
+        stream: &mut dyn Stream,
+        run: &mut dyn FnMut(&mut dyn Stream) -> Result<(), DeviceError>,
+    ) -> Result<(), DeviceError> {
+        let (into, out) = self.copied.split_at(inputs);
+        for (from, to) in into.iter().zip(self.bound) {
+            if let Some(from) = from {
+                // SAFETY: both are as long as the input and live until the run is done: the context's own memory, and what
+                // the caller bound or the context keeps for the host.
+                unsafe { stream.copy(*from, *to)? };
+            }
+        }
+        run(stream)?;
+        for (to, from) in out.iter().zip(&self.bound[inputs..]) {
+            if let Some(to) = to {
+                // SAFETY: as above.
+                unsafe { stream.copy(*from, *to)? };
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn names(ports: &[Port]) -> String {

@@ -1,4 +1,5 @@
 use std::any::Any;
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tactician_plan::Step;
 use tactician_types::DType;
 
 use super::*;
+use crate::Tensor;
 
 fn hopper() -> CudaInfo {
     CudaInfo {
@@ -141,6 +143,7 @@ struct Recorder {
 
 #[derive(Default)]
 struct Counts {
+    followed: AtomicU32,
     recorded: AtomicU32,
     launched: AtomicU32,
 }
@@ -157,6 +160,9 @@ impl Device for Recorder {
     }
     fn prepare(&self, step: &StepDesc<'_>) -> Result<Box<dyn Executable>, DeviceError> {
         self.inner.prepare(step)
+    }
+    unsafe fn adopt(&self, _handle: *mut c_void) -> Result<Box<dyn Stream>, DeviceError> {
+        self.stream()
     }
     fn stream(&self) -> Result<Box<dyn Stream>, DeviceError> {
         let (inner, counts) = (self.inner.stream()?, self.counts.clone());
@@ -182,6 +188,10 @@ impl Stream for RecordingStream {
     unsafe fn fill(&mut self, to: Span, byte: u8) -> Result<(), DeviceError> {
         // SAFETY: as above.
         unsafe { self.inner.fill(to, byte) }
+    }
+    fn follow(&mut self, _other: &mut dyn Stream) -> Result<(), DeviceError> {
+        self.counts.followed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
     fn synchronize(&mut self) -> Result<(), DeviceError> {
         self.inner.synchronize()
@@ -250,18 +260,90 @@ fn the_second_run_with_new_bindings_records() {
     assert_eq!(counts(&device).0, 4);
 }
 
+/// A device whose only kernel copies its input, on a GPU or a CPU by its description.
+fn copier(info: &DeviceInfo) -> (Engine, Arc<Recorder>) {
+    let inner = ReplayDevice::new().with_info(info.clone()).compute(|_, x, y| y[0].copy_from_slice(x[0]));
+    let device = Arc::new(Recorder { inner, counts: Arc::default(), refuses: true });
+    (Engine::new(plan(info, "cuda.launch"), device.clone()).unwrap(), device)
+}
+
+fn bytes(values: [f32; 4]) -> Vec<u8> {
+    values.into_iter().flat_map(f32::to_ne_bytes).collect()
+}
+
 #[test]
-fn bindings_on_a_gpu_are_aligned() {
+fn bindings_that_steps_cannot_work_on_are_copied() {
+    let (engine, device) = copier(&gpu(hopper()));
+    let mut c = engine.new_context().unwrap();
+    let (from, to) = (device.alloc(64).unwrap(), device.alloc(64).unwrap());
+    let odd = |m: &dyn Memory| Span { address: m.span().address + 4, len: 16 };
+    let mut s = device.stream().unwrap();
+    for round in 1..4 {
+        let values = bytes([round as f32, 2.0, 3.0, 4.0]);
+        let mut back = [0; 16];
+        // SAFETY: live memory of the device, long enough, used for nothing else.
+        unsafe {
+            s.write(odd(from.as_ref()), &values).unwrap();
+            c.set_binding("x", odd(from.as_ref())).unwrap();
+            c.set_binding("y", odd(to.as_ref())).unwrap();
+            c.enqueue().unwrap();
+            c.synchronize().unwrap();
+            s.read(odd(to.as_ref()), &mut back).unwrap();
+        }
+        assert_eq!(back[..], values);
+        assert_eq!(c.output("y").unwrap().bytes(), values);
+    }
+    let short = Span { len: 12, ..odd(from.as_ref()) };
+    // SAFETY: refused before anything is read.
+    let e = unsafe { c.set_binding("x", short) }.unwrap_err().to_string();
+    assert!(e.contains("needs 16 bytes; 12 bytes"), "{e}");
+    // A tensor ends the binding.
+    let tensor = Tensor::new(&[4], &[9.0f32; 4]).unwrap();
+    assert_eq!(c.run(&[("x", &tensor)]).unwrap()[0].1, tensor);
+}
+
+#[test]
+fn host_memory_is_filled_and_read_in_place() {
+    for info in [gpu(hopper()), ReplayDevice::new().info().clone()] {
+        let (engine, _device) = copier(&info);
+        let mut c = engine.new_context().unwrap();
+        let refused = c.run(&[]).unwrap_err().to_string();
+        assert!(refused.contains("`x`"), "{refused}");
+        for round in 1..4 {
+            let values = bytes([round as f32; 4]);
+            c.host_input("x").unwrap().copy_from_slice(&values);
+            c.enqueue().unwrap();
+            assert_eq!(c.host_output("y").unwrap(), values);
+        }
+        assert!(c.run(&[]).is_ok() && c.host_input("y").is_err() && c.host_output("x").is_err());
+    }
+}
+
+#[test]
+fn runs_on_streams_of_the_caller_keep_their_order() {
     let (engine, device) = recorder(false);
     let mut c = engine.new_context().unwrap();
-    let own = device.alloc(64).unwrap().span();
-    for (offset, len) in [(4, 16), (0, 12)] {
-        let span = Span { address: own.address + offset, len };
-        // SAFETY: refused before anything is read.
-        let e = unsafe { c.set_binding("x", span) }.unwrap_err().to_string();
-        assert!(e.contains("multiple of 16") && e.contains("16 bytes"), "{e}");
+    let theirs = |n: usize| std::ptr::without_provenance_mut(n);
+    let followed = || device.counts.followed.load(Ordering::Relaxed);
+    // SAFETY: the test's device takes any handle.
+    unsafe { c.enqueue_on(theirs(8)).unwrap() };
+    assert_eq!((counts(&device), followed()), ((1, 0, 0), 1));
+    // SAFETY: as above.
+    unsafe { c.enqueue_on(theirs(8)).unwrap() };
+    assert_eq!((counts(&device), followed()), ((1, 1, 1), 1));
+    c.enqueue().unwrap();
+    assert_eq!((counts(&device), followed()), ((1, 1, 2), 2));
+    // SAFETY: as above.
+    unsafe {
+        c.enqueue_on(theirs(8)).unwrap();
+        c.enqueue_on(theirs(16)).unwrap();
     }
-    assert!(c.run(&[]).unwrap_err().to_string().contains("`x`"), "a refused binding counts as given");
+    assert_eq!((counts(&device), followed()), ((1, 1, 4), 5));
+    c.synchronize().unwrap();
+    assert_eq!(followed(), 6);
+    // SAFETY: refused before the handle is used.
+    let e = unsafe { ReplayDevice::new().adopt(theirs(8)) }.err().unwrap().to_string();
+    assert!(e.contains("no streams of others"), "{e}");
 }
 
 #[test]

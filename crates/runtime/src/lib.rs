@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  Plan + Device ─▶ Engine (weights, prepared steps; shared) ─▶ Context (arena, bindings, stream; one a thread)
-//!                                                                  set_input ▶ enqueue ▶ output
+//!                                                        set_input, host_input, set_binding ▶ enqueue ▶ output, host_output
 //! ```
 //!
 //! The features `cpu` and `cuda` (the backends), `cudnn` and `cublaslt` (the libraries that a GPU's plan may call) are on by
@@ -15,6 +15,7 @@
 //! A plan for a GPU does hold machine code, which can read and write all that this process keeps on that GPU: run such a
 //! plan only when you trust whoever made it.
 
+mod binding;
 mod context;
 mod engine;
 mod error;

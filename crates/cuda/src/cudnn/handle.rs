@@ -41,6 +41,15 @@ impl Handle {
         Ok(())
     }
 
+    /// As [`Handle::stock`], where cuDNN has been used on the GPU at all.
+    ///
+    /// # Errors
+    /// When cuDNN makes no handle.
+    pub(crate) fn restock(ordinal: usize) -> Result<(), DeviceError> {
+        // The list of a GPU is there, if empty, once a handle was.
+        if spare().contains_key(&ordinal) { Handle::stock(ordinal) } else { Ok(()) }
+    }
+
     /// A handle of GPU `ordinal`, whose context is current, that enqueues on `stream`.
     ///
     /// # Errors
