@@ -27,6 +27,7 @@ for w in $what; do
     correct)
         step devices bundle/tactician devices
         step gpu bundle/test-gpu --test-threads=1
+        step gpu-runtime bundle/test-gpu_runtime --test-threads=1
         step gpu-fault bundle/test-gpu_fault
         step cudnn bundle/test-cudnn --test-threads=1
         step tactics env TACTICIAN_TEST_DEVICE=cuda bundle/test-tactics --test-threads=4
@@ -37,6 +38,9 @@ for w in $what; do
         own=conv.cuda,matmul.cuda,pool.cuda,pointwise.cuda,reduce.cuda,argreduce.cuda,softmax.cuda,norm.cuda
         export TACTICIAN_TEST_TACTICS=$own,resize.cuda,move.cuda,reformat.cuda,view
         step memcheck compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 9 bundle/test-gpu --test-threads=1
+        # Without the tests that time the GPU or take all of its memory.
+        step memcheck-runtime compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 9 \
+            bundle/test-gpu_runtime --test-threads=1 --skip without_waiting --skip full_memory --skip built_plan
         step memcheck-tactics compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 9 bundle/test-tactics --test-threads=4
         step racecheck-tactics compute-sanitizer --tool racecheck --error-exitcode 9 bundle/test-tactics \
             --test-threads=4 matrix_products pools reductions normalisations

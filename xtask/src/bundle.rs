@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use crate::{ROOT, cargo, small, target_folder};
 
 /// Test programs that have something to say on a GPU: package and target.
-const TESTS: [(&str, &str); 4] = [
+const TESTS: [(&str, &str); 5] = [
     ("tactician", "tactics"),
+    ("tactician", "gpu_runtime"),
     ("tactician", "cudnn"),
     ("tactician-cuda", "gpu"),
     ("tactician-cuda", "gpu_fault"),

@@ -227,7 +227,10 @@ impl Context {
     }
 
     /// Free and total memory of the GPU in bytes.
-    pub(crate) fn memory_info(&self) -> Result<(u64, u64), DeviceError> {
+    ///
+    /// # Errors
+    /// When the context is unusable.
+    pub fn memory_info(&self) -> Result<(u64, u64), DeviceError> {
         self.make_current()?;
         let (mut free, mut total) = (0, 0);
         // SAFETY: the context is current; the pointers are to live integers.

@@ -150,15 +150,22 @@ pub fn target_of(info: &DeviceInfo) -> Target {
 }
 
 /// Differences of a GPU as they matter to a plan: a library's version stops the plan when some step comes from the
-/// library, and is of no interest when none does; nor is what only building uses.
+/// library, and is of no interest when none does; nor is what only building uses. A driver stops it when it is of an older
+/// generation of CUDA than the compiler that made the plan's code.
 fn weighed(meta: &PlanMeta, list: Vec<Mismatch>) -> Vec<Mismatch> {
     if meta.target.kind != "cuda" {
         return list;
     }
+    let generation = |version: &str| version.parse::<u32>().map_or(0, |v| v / 1000);
+    let compiler = meta.target.facts.get("nvrtc").map_or(0, |v| generation(v));
     let weigh = |mut m: Mismatch| {
         if let Some(l) = LIBRARIES.iter().find(|l| l.name == m.field) {
             m.remedy = "install that version, or build it again with this one";
             return uses(meta, l.prefix).then_some(m);
+        }
+        let has_code = meta.steps.iter().any(|s| s.code.is_some());
+        if m.field == "driver" && has_code && generation(&m.device) < compiler {
+            m.remedy = "install a driver of that version, or build it again with a compiler of this driver's version";
         }
         (!["nvrtc", "kernels"].contains(&m.field.as_str())).then_some(m)
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tactician_device::replay::ReplayDevice;
 use tactician_device::{CudaInfo, DeviceError, DeviceKind, Graph, Stream, Work};
-use tactician_plan::Step;
+use tactician_plan::{Constant, Step};
 use tactician_types::DType;
 
 use super::*;
@@ -132,6 +132,45 @@ fn a_plan_for_a_gpu_says_when_there_is_none() {
         Ok(d) => assert_eq!(d.info().kind_name(), "cuda"),
         Err(e) => assert!(e.to_string().contains("built for an NVIDIA GPU"), "{e}"),
     }
+}
+
+#[test]
+fn a_driver_older_than_the_code_is_refused() {
+    let load = |code: Option<u32>, driver: u32| {
+        let mut plan = plan(&gpu(hopper()), "cuda.launch");
+        plan.meta.steps[0].code = code;
+        plan.meta.constants.push(Constant { note: "code".into(), offset: 0, len: 0 });
+        let device = ReplayDevice::new().with_info(gpu(CudaInfo { driver, ..hopper() }));
+        Engine::new(plan, Arc::new(device))
+    };
+    let e = load(Some(0), 12080).err().unwrap().to_string();
+    assert!(e.contains("driver 13000") && e.contains("12080") && e.contains("install a driver"), "{e}");
+    // Without code of its own, and with another driver of the same or a later generation, the plan runs.
+    for (code, driver) in [(None, 12080), (Some(0), 13020), (Some(0), 14000)] {
+        let engine = load(code, driver).unwrap();
+        assert_eq!(engine.warnings().len(), 1, "{driver}");
+        assert!(engine.warnings()[0].to_string().contains("driver 13000"), "{driver}");
+    }
+}
+
+#[test]
+fn every_field_that_differs_is_named() {
+    let plan = plan(&gpu(hopper()), "cuda.launch");
+    let other =
+        CudaInfo { capability: (8, 0), multiprocessors: 108, l2_bytes: 40 << 20, driver: 12020, ..hopper() };
+    let device = ReplayDevice::new().with_info(DeviceInfo { name: "A100".into(), ..gpu(other) });
+    let Err(EngineError::Target(list)) = Engine::new(plan.clone(), Arc::new(device)).map(drop) else {
+        panic!("the plan was not refused")
+    };
+    assert_eq!(list.iter().map(|m| &*m.field).collect::<Vec<_>>(), ["instruction set"]);
+    let other = CudaInfo { multiprocessors: 108, l2_bytes: 40 << 20, ..hopper() };
+    let device = ReplayDevice::new().with_info(DeviceInfo { name: "H100 PCIe".into(), ..gpu(other) });
+    let engine = Engine::new(plan.clone(), Arc::new(device)).unwrap();
+    let mut fields: Vec<&str> = engine.warnings().iter().map(|m| &*m.field).collect();
+    fields.sort_unstable();
+    assert_eq!(fields, ["l2", "multiprocessors", "name"]);
+    let e = Engine::new(plan, Arc::new(ReplayDevice::new())).err().unwrap().to_string();
+    assert!(e.contains("device kind cuda") && e.contains("instruction set sm_90a"), "{e}");
 }
 
 /// A device whose streams record: what was recorded counts its launches.

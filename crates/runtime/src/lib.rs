@@ -26,5 +26,6 @@ pub use context::Context;
 pub use engine::{Engine, MemoryReport, device_for, target_of};
 pub use error::{EngineError, RunError};
 pub use npy::NpyError;
+pub use tactician_device::{Device, DeviceError, Span};
 pub use tactician_plan::{LoadError, Plan, PlanMeta, Port};
 pub use tensor::{Element, Tensor};
