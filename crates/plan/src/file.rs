@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use memmap2::Mmap;
 use thiserror::Error;
@@ -52,10 +52,78 @@ enum Source {
 impl ConstantBytes {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        match &self.source {
-            Source::Owned(v) => &v[self.start..],
-            Source::Mapped(m) => &m[self.start..],
+        &self.source.bytes()[self.start..]
+    }
+}
+
+impl Source {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Source::Owned(v) => v,
+            Source::Mapped(m) => m,
         }
+    }
+}
+
+/// A plan file whose metadata is read and sound, and whose checksum is still to be verified, which takes as long as reading
+/// all of it: meanwhile another thread can start the device.
+pub struct Draft {
+    meta: PlanMeta,
+    source: Source,
+    start: usize,
+    /// Whether the checksum matches, once that is known.
+    matches: OnceLock<bool>,
+}
+
+impl Draft {
+    /// Opens a plan file as [`Plan::open`] does, but for the checksum.
+    ///
+    /// # Errors
+    /// As [`Plan::open`].
+    pub fn open(path: &Path) -> Result<Draft, LoadError> {
+        let io = |source| LoadError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() < HEADER_LEN as u64 {
+            return Draft::of(Source::Owned(fs::read(path).map_err(io)?));
+        }
+        // SAFETY: the mapping is private and read-only. A process that truncates the file meanwhile would make reads
+        // fail with SIGBUS; the documentation of `Plan::open` forbids that, as every user of mapped files must.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        Draft::of(Source::Mapped(map))
+    }
+
+    fn of(source: Source) -> Result<Draft, LoadError> {
+        let bytes = source.bytes();
+        let (meta, start) = outline(bytes).map_err(|e| match e {
+            // Damage is the likelier cause.
+            LoadError::Invalid { .. } if !checksum_matches(bytes) => LoadError::Checksum,
+            e => e,
+        })?;
+        Ok(Draft { meta, source, start, matches: OnceLock::new() })
+    }
+
+    /// What the plan says, unless it is damaged.
+    pub fn meta(&self) -> &PlanMeta {
+        &self.meta
+    }
+
+    /// Verifies the checksum.
+    ///
+    /// # Errors
+    /// When it does not match.
+    pub fn verify(&self) -> Result<(), LoadError> {
+        let matches = self.matches.get_or_init(|| checksum_matches(self.source.bytes()));
+        if *matches { Ok(()) } else { Err(LoadError::Checksum) }
+    }
+
+    /// The plan; verifies the checksum unless that is done.
+    ///
+    /// # Errors
+    /// When the checksum does not match.
+    pub fn finish(self) -> Result<Plan, LoadError> {
+        self.verify()?;
+        let constants = Arc::new(ConstantBytes { source: self.source, start: self.start });
+        Ok(Plan { meta: self.meta, constants })
     }
 }
 
@@ -163,16 +231,7 @@ impl Plan {
     /// # Errors
     /// When the file cannot be read, is no plan, is of another version, damaged or invalid.
     pub fn open(path: &Path) -> Result<Plan, LoadError> {
-        let io = |source| LoadError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.len() < HEADER_LEN as u64 {
-            return Plan::from_bytes(fs::read(path).map_err(io)?);
-        }
-        // SAFETY: the mapping is private and read-only. A process that truncates the file meanwhile would make reads
-        // fail with SIGBUS; the documentation above forbids that, as every user of mapped files must.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let (meta, start) = parse(&map)?;
-        Ok(Plan { meta, constants: Arc::new(ConstantBytes { source: Source::Mapped(map), start }) })
+        Draft::open(path)?.finish()
     }
 
     /// Reads a plan from bytes and checks all of it.
@@ -180,8 +239,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::open`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Plan, LoadError> {
-        let (meta, start) = parse(&bytes)?;
-        Ok(Plan { meta, constants: Arc::new(ConstantBytes { source: Source::Owned(bytes), start }) })
+        Draft::of(Source::Owned(bytes))?.finish()
     }
 
     fn head(&self) -> Result<(Header, Vec<u8>), String> {
@@ -239,8 +297,13 @@ impl Plan {
     }
 }
 
-/// Checks a whole file; returns its metadata and where the constants start.
-fn parse(bytes: &[u8]) -> Result<(PlanMeta, usize), LoadError> {
+/// Whether a file of at least a header matches its checksum.
+fn checksum_matches(bytes: &[u8]) -> bool {
+    bytes.len() >= HEADER_LEN && hash_of(bytes, &bytes[HEADER_LEN..]) == bytes[32..HEADER_LEN]
+}
+
+/// Checks a whole file, but for its checksum; returns its metadata and where the constants start.
+fn outline(bytes: &[u8]) -> Result<(PlanMeta, usize), LoadError> {
     let invalid = |place: &str, what: &str| LoadError::Invalid { place: place.into(), what: what.into() };
     if bytes.len() < 12 || bytes[..8] != MAGIC {
         return Err(LoadError::NotAPlan);
@@ -257,9 +320,6 @@ fn parse(bytes: &[u8]) -> Result<(PlanMeta, usize), LoadError> {
     let (start, meta_len, file_len) = (u64::from(word(12)), long(16), long(24));
     if file_len != bytes.len() as u64 {
         return Err(LoadError::Length { expected: file_len, found: bytes.len() as u64 });
-    }
-    if hash_of(bytes, &bytes[HEADER_LEN..]) != bytes[32..HEADER_LEN] {
-        return Err(LoadError::Checksum);
     }
     let fits = meta_len <= MAX_META
         && start <= file_len

@@ -193,3 +193,28 @@ fn a_failed_save_leaves_nothing_behind() {
     assert!(sample().save(&taken).is_err());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_draft_is_verified_once_and_before_it_is_a_plan() {
+    let plan = sample();
+    let bytes = plan.to_bytes().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p.plan");
+    fs::write(&path, &bytes).unwrap();
+    let draft = Draft::open(&path).unwrap();
+    assert_eq!(draft.meta(), &plan.meta);
+    draft.verify().unwrap();
+    assert_eq!(draft.finish().unwrap().meta, plan.meta);
+    // The last constant is damaged: the metadata can be read, a plan never comes of it.
+    let mut bad = bytes.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    fs::write(&path, &bad).unwrap();
+    let draft = Draft::open(&path).unwrap();
+    assert_eq!(draft.meta(), &plan.meta);
+    assert!(matches!(draft.verify(), Err(LoadError::Checksum)));
+    assert!(matches!(draft.finish(), Err(LoadError::Checksum)));
+    // Metadata that does not even decode is called damaged where it is.
+    let mut bad = bytes;
+    bad[HEADER_LEN..HEADER_LEN + 40].fill(0xff);
+    assert!(matches!(Plan::from_bytes(bad), Err(LoadError::Checksum)));
+}

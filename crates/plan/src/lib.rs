@@ -13,7 +13,7 @@ mod meta;
 mod target;
 mod validate;
 
-pub use file::{ConstantBytes, FORMAT_VERSION, HEADER_LEN, LoadError, MAGIC, Plan, SaveError};
+pub use file::{ConstantBytes, Draft, FORMAT_VERSION, HEADER_LEN, LoadError, MAGIC, Plan, SaveError};
 pub use meta::{Constant, Place, PlanMeta, Port, Step, Target, ValueLife};
 pub use target::Mismatch;
 

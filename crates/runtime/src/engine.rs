@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "cpu")]
 use tactician_cpu::CpuDevice;
 #[cfg(feature = "cuda")]
 use tactician_cuda::{CudaDevice, Lib};
 use tactician_device::{Device, DeviceInfo, Executable, HostBytes, Isa, Memory, Span, StepDesc};
-use tactician_plan::{ConstantBytes, Mismatch, Place, Plan, PlanMeta, Port, Target};
+use tactician_plan::{ConstantBytes, Draft, Mismatch, Place, Plan, PlanMeta, Port, Target};
 
 use crate::context::Context;
 use crate::error::EngineError;
@@ -24,6 +25,24 @@ pub(crate) struct Shared {
     pub(crate) steps: Vec<Box<dyn Executable>>,
     constants: Box<dyn Memory>,
     warnings: Vec<Mismatch>,
+    times: LoadTimes,
+}
+
+/// Where the time of loading went. [`Engine::new`] is given the plan and the device, so the first four are zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadTimes {
+    /// Mapping the file and reading its metadata.
+    pub open: Duration,
+    /// Verifying its checksum, on another thread while the device starts.
+    pub check: Duration,
+    /// Loading and starting a GPU's driver; nothing when it was started before.
+    pub driver: Duration,
+    /// Opening the device, libraries included.
+    pub device: Duration,
+    /// Placing the constants.
+    pub constants: Duration,
+    /// Preparing the steps.
+    pub steps: Duration,
 }
 
 /// What an engine and a context take, in bytes.
@@ -85,15 +104,21 @@ fn libraries_built_in(meta: &PlanMeta) -> Result<(), EngineError> {
 /// # Errors
 /// When no backend of this program serves it, or it cannot be started.
 pub fn device_for(meta: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
+    timed_device_for(meta, &mut LoadTimes::default())
+}
+
+/// As [`device_for`]; tells how long starting the driver and the rest took.
+fn timed_device_for(meta: &PlanMeta, times: &mut LoadTimes) -> Result<Arc<dyn Device>, EngineError> {
     match meta.target.kind.as_str() {
-        "cpu" => cpu_for(meta),
-        "cuda" => gpu_for(meta),
+        "cpu" => cpu_for(meta, times),
+        "cuda" => gpu_for(meta, times),
         kind => Err(EngineError::NoBackend { kind: kind.to_owned() }),
     }
 }
 
 #[cfg(feature = "cpu")]
-fn cpu_for(meta: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
+fn cpu_for(meta: &PlanMeta, times: &mut LoadTimes) -> Result<Arc<dyn Device>, EngineError> {
+    let start = Instant::now();
     let threads = usize::try_from(meta.target.threads).ok().filter(|&t| t <= 4096);
     let mut device = CpuDevice::new(threads)?;
     // A plan for a weaker instruction set runs as it was measured.
@@ -102,31 +127,36 @@ fn cpu_for(meta: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
     {
         device = device.with_isa(isa)?;
     }
+    times.device = start.elapsed();
     Ok(Arc::new(device))
 }
 
 #[cfg(not(feature = "cpu"))]
-fn cpu_for(_: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
+fn cpu_for(_: &PlanMeta, _: &mut LoadTimes) -> Result<Arc<dyn Device>, EngineError> {
     Err(left_out("a CPU", "cpu"))
 }
 
 #[cfg(feature = "cuda")]
-fn gpu_for(meta: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
+fn gpu_for(meta: &PlanMeta, times: &mut LoadTimes) -> Result<Arc<dyn Device>, EngineError> {
     libraries_built_in(meta)?;
+    let start = Instant::now();
     if let Some(reason) = tactician_cuda::obstacle() {
         return Err(EngineError::NoGpu { reason });
     }
+    times.driver = start.elapsed();
     let needed: Vec<Lib> = LIBRARIES
         .iter()
         .filter(|l| uses(meta, l.prefix))
         .map(|l| if l.name == "cudnn" { Lib::Cudnn } else { Lib::CublasLt })
         .collect();
     let ordinal = CudaDevice::find(&meta.target.isa).unwrap_or(0);
-    Ok(Arc::new(CudaDevice::with_libraries(ordinal, &needed)?))
+    let device = CudaDevice::with_libraries(ordinal, &needed)?;
+    times.device = start.elapsed() - times.driver;
+    Ok(Arc::new(device))
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpu_for(_: &PlanMeta) -> Result<Arc<dyn Device>, EngineError> {
+fn gpu_for(_: &PlanMeta, _: &mut LoadTimes) -> Result<Arc<dyn Device>, EngineError> {
     Err(left_out("an NVIDIA GPU", "cuda"))
 }
 
@@ -173,14 +203,30 @@ fn weighed(meta: &PlanMeta, list: Vec<Mismatch>) -> Vec<Mismatch> {
 }
 
 impl Engine {
-    /// Loads a plan file on the device that it asks for.
+    /// Loads a plan file on the device that it asks for. The device starts while the file is checked.
     ///
     /// # Errors
     /// When the file is unusable or the plan does not suit this machine.
     pub fn load(path: impl AsRef<Path>) -> Result<Engine, EngineError> {
-        let plan = Plan::open(path.as_ref())?;
-        let device = device_for(&plan.meta)?;
-        Engine::new(plan, device)
+        let mut times = LoadTimes::default();
+        let start = Instant::now();
+        let draft = Draft::open(path.as_ref())?;
+        times.open = start.elapsed();
+        let (device, check) = std::thread::scope(|scope| {
+            let verify = || {
+                let start = Instant::now();
+                // What is wrong is told below.
+                let _ = draft.verify();
+                start.elapsed()
+            };
+            // Where no thread can be had, the file is checked below.
+            let other = std::thread::Builder::new().spawn_scoped(scope, verify).ok();
+            let device = timed_device_for(draft.meta(), &mut times);
+            (device, other.and_then(|t| t.join().ok()).unwrap_or_default())
+        });
+        times.check = check;
+        let plan = draft.finish()?;
+        Engine::make(plan, device?, times)
     }
 
     /// Makes a plan ready on a device.
@@ -188,6 +234,10 @@ impl Engine {
     /// # Errors
     /// When the plan does not suit the device, or memory is short.
     pub fn new(plan: Plan, device: Arc<dyn Device>) -> Result<Engine, EngineError> {
+        Engine::make(plan, device, LoadTimes::default())
+    }
+
+    fn make(plan: Plan, device: Arc<dyn Device>, mut times: LoadTimes) -> Result<Engine, EngineError> {
         libraries_built_in(&plan.meta)?;
         let own = target_of(device.info());
         let wanted = plan.meta.target.isa.parse::<Isa>();
@@ -201,7 +251,9 @@ impl Engine {
         if !fatal.is_empty() {
             return Err(EngineError::Target(fatal));
         }
+        let start = Instant::now();
         let constants = device.constants(Arc::new(MappedConstants(plan.constants().clone())))?;
+        times.constants = start.elapsed();
         let mut steps = Vec::with_capacity(plan.meta.steps.len());
         for (index, s) in plan.meta.steps.iter().enumerate() {
             // Validation has made sure that every place exists.
@@ -227,7 +279,9 @@ impl Engine {
                 source,
             })?);
         }
-        Ok(Engine { shared: Arc::new(Shared { meta: plan.meta, device, steps, constants, warnings }) })
+        times.steps = start.elapsed() - times.constants;
+        let shared = Shared { meta: plan.meta, device, steps, constants, warnings, times };
+        Ok(Engine { shared: Arc::new(shared) })
     }
 
     /// A new execution context: its own arena, bindings and stream.
@@ -256,6 +310,11 @@ impl Engine {
     /// Where this machine differs from the one that the plan was measured on; times may differ too.
     pub fn warnings(&self) -> &[Mismatch] {
         &self.shared.warnings
+    }
+
+    /// How long loading it took.
+    pub fn load_times(&self) -> LoadTimes {
+        self.shared.times
     }
 
     /// What it takes.

@@ -23,7 +23,7 @@ mod npy;
 mod tensor;
 
 pub use context::Context;
-pub use engine::{Engine, MemoryReport, device_for, target_of};
+pub use engine::{Engine, LoadTimes, MemoryReport, device_for, target_of};
 pub use error::{EngineError, RunError};
 pub use npy::NpyError;
 pub use tactician_device::{Device, DeviceError, Span};
