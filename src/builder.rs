@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tactician_device::Device;
+use tactician_device::{Device, DeviceInfo};
 use tactician_ir::{DType, Expr, Graph, Op, Operand, Problem, Region, TensorType, ValueId, Verified};
 use tactician_passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
 use tactician_plan::Plan;
@@ -176,7 +176,7 @@ impl<'a> Builder<'a> {
         }
         self.tuning.tf32 = self.tf32.unwrap_or(self.tuning.tf32);
         let regions = self.policy.choose(&graph, &proposals(&graph)).into_regions();
-        let regions = served(&graph, regions, device.as_ref());
+        let regions = served(&graph, regions, device.info());
         let problems: Vec<Problem> = regions.iter().map(|r| r.problem(&graph)).collect();
         let prepared = start.elapsed();
 
@@ -449,16 +449,33 @@ fn check_bound(graph: &Graph) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// The regions, those that no tactic of the device serves taken apart into their nodes: fusion does not know what a
-/// device can do.
-fn served(graph: &Graph, regions: Vec<Region>, device: &dyn Device) -> Vec<Region> {
-    let split = |r: Region| {
-        if r.nodes.len() == 1 || !tactics(&r.problem(graph), device.info()).is_empty() {
-            return vec![r];
-        }
-        r.nodes.iter().filter_map(|&n| Region::new("unfused", graph, &[n])).collect()
-    };
-    regions.into_iter().flat_map(split).collect()
+/// The regions, those that no tactic of the device serves divided: fusion does not know what a device can do.
+fn served(graph: &Graph, regions: Vec<Region>, device: &DeviceInfo) -> Vec<Region> {
+    let serves = |r: &Region| !tactics(&r.problem(graph), device).is_empty();
+    regions.into_iter().flat_map(|r| divided(graph, r, &serves)).collect()
+}
+
+/// A region in as few parts as can be served, each as long as possible: what is taken off its end becomes regions of its
+/// own. Single nodes are left as they are.
+fn divided(graph: &Graph, region: Region, serves: &dyn Fn(&Region) -> bool) -> Vec<Region> {
+    if region.nodes.len() == 1 || serves(&region) {
+        return vec![region];
+    }
+    let mut parts = Vec::new();
+    let mut rest = region.nodes.as_slice();
+    while !rest.is_empty() {
+        let part = (1..=rest.len()).rev().find_map(|len| {
+            let whole = len == region.nodes.len();
+            let rule = if rest[..len].contains(&region.anchor) { region.rule } else { "unfused" };
+            let part = Region::new(rule, graph, &rest[..len]).filter(|_| !whole)?;
+            (len == 1 || serves(&part)).then_some(part)
+        });
+        // Every single node of a region is a region.
+        let Some(part) = part else { return vec![region] };
+        rest = &rest[part.nodes.len()..];
+        parts.push(part);
+    }
+    parts
 }
 
 /// For every value that different layouts meet at: the identity on it, whose tactics are the changes of layout.
@@ -495,3 +512,7 @@ fn reformat_problems(graph: &Graph, regions: &[Region], list: &[Vec<Tactic>]) ->
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "builder_tests.rs"]
+mod tests;

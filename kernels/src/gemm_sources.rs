@@ -62,7 +62,10 @@ fn tensor_cores(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
     if dtype == DType::F32 {
         return;
     }
-    for (m, n, warps, stages) in [(128, 64, (4, 1), 5), (64, 32, (2, 2), 1), (32, 64, (1, 4), 16)] {
+    let element = stored_type(dtype).unwrap_or(0);
+    for (m, n, warps, stages, input) in
+        [(128, 64, (4, 1), 5, element), (64, 32, (2, 2), 1, 0), (32, 64, (1, 4), 16, element)]
+    {
         let defines = define(&[
             ("TILE_M", m),
             ("TILE_N", n),
@@ -70,7 +73,8 @@ fn tensor_cores(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
             ("WARPS_M", warps.0),
             ("WARPS_N", warps.1),
             ("STAGES", stages),
-            ("ELEMENT", stored_type(dtype).unwrap_or(0)),
+            ("ELEMENT", element),
+            ("INPUT", input),
             ("VECTOR", 8),
         ]);
         out.push(source("conv/first.cu", epilogue, &defines));

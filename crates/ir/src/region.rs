@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use tactician_types::{Binary, Expr, ExprNode};
+use tactician_types::{Binary, DType, Expr, ExprNode};
 
 use crate::dim::Dim;
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::ops::Op;
 use crate::tensor::{Shape, Tensor, TensorType};
 
-/// A connected part of a graph that one tactic computes: an anchor operation and the pointwise nodes behind it.
+/// A connected part of a graph that one tactic computes: an anchor operation and the pointwise nodes behind it; for a
+/// convolution or a matrix product perhaps also conversions between float types before it.
 ///
 /// Only [`Region::output`] is visible outside; everything else in it has no other reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Region {
     pub rule: &'static str,
     /// The operation that the rest follows. For pointwise regions the first pointwise node.
     pub anchor: NodeId,
-    /// All nodes, operands before users, the anchor first.
+    /// All nodes, operands before users: conversions of the anchor's operands, the anchor, what follows it.
     pub nodes: Vec<NodeId>,
     /// Values read from outside, one an operand of [`Region::problem`], in its order.
     pub inputs: Vec<ValueId>,
@@ -33,6 +34,8 @@ pub struct Region {
 /// the anchor's result, input `i + 1` is operand `anchor_operands + i`, broadcast to the result's shape.
 /// A convolution's bias is never an anchor operand here: it is the first epilogue operand, of shape `[K, 1…]`.
 /// When the anchor is [`Op::Pointwise`] the epilogue is the identity.
+/// Where the anchor is a convolution or a matrix product of floats, operands of it that are stored as another float type
+/// are rounded to the result's type first: see [`Problem::read_as`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     /// The anchor operation.
@@ -62,9 +65,10 @@ impl Region {
     /// A region of an anchor and pointwise nodes that follow it, its inputs found; `None` when the nodes do not form
     /// a region: not connected through the anchor's result, an inner value read outside, a second output.
     ///
-    /// `nodes` are in topological order, the anchor first.
+    /// `nodes` are in topological order, the anchor first, but for conversions between float types whose only reader is
+    /// a convolution or a matrix product as the anchor.
     pub fn new(rule: &'static str, graph: &Graph, nodes: &[NodeId]) -> Option<Region> {
-        let (&anchor, rest) = nodes.split_first()?;
+        let (before, anchor, rest) = split(graph, nodes)?;
         let output = nodes.last()?.value();
         for &n in nodes {
             if graph.node(n).outputs().len() != 1 {
@@ -80,13 +84,16 @@ impl Region {
         if rest.iter().any(|&n| !matches!(graph.node(n).op, Op::Pointwise(_))) {
             return None;
         }
-        let (_, inputs) = extract(graph, anchor, rest)?;
+        let (_, inputs) = extract(graph, before, anchor, rest)?;
         Some(Region { rule, anchor, nodes: nodes.to_vec(), inputs, output })
     }
 
     /// The region as a problem of its own. Panics on a graph other than the one it was made for.
     pub fn problem(&self, graph: &Graph) -> Problem {
-        extract(graph, self.anchor, &self.nodes[1..]).expect("a region was checked when it was made").0
+        split(graph, &self.nodes)
+            .and_then(|(before, anchor, rest)| extract(graph, before, anchor, rest))
+            .expect("a region was checked when it was made")
+            .0
     }
 
     /// The constants among the inputs, as the problem's operands (a bias reshaped to `[K, 1…]`).
@@ -103,8 +110,48 @@ impl Region {
     }
 }
 
-fn extract(graph: &Graph, anchor: NodeId, rest: &[NodeId]) -> Option<(Problem, Vec<ValueId>)> {
+/// Nodes before the anchor, the anchor, nodes behind it. The anchor is the first node, unless conversions lead to a
+/// convolution or a matrix product.
+fn split<'n>(graph: &Graph, nodes: &'n [NodeId]) -> Option<(&'n [NodeId], NodeId, &'n [NodeId])> {
+    let casts = nodes.iter().take_while(|&&n| converts_float(graph, n)).count();
+    let at = match nodes.get(casts) {
+        Some(&n) if rounds_operands(&graph.node(n).op) => casts,
+        _ => 0,
+    };
+    Some((&nodes[..at], *nodes.get(at)?, &nodes[at + 1..]))
+}
+
+/// Whether the node does nothing but to convert one float type to another.
+fn converts_float(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let (Op::Pointwise(e), [x]) = (&node.op, node.inputs()) else { return false };
+    matches!(e.nodes(), [ExprNode::Input(0), ExprNode::Cast(to, 0)] if to.is_float())
+        && graph.ty(*x).dtype.is_float()
+}
+
+/// Whether a problem of the operation may have operands that it rounds to its result's type.
+fn rounds_operands(op: &Op) -> bool {
+    matches!(op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_))
+}
+
+fn extract(
+    graph: &Graph,
+    before: &[NodeId],
+    anchor: NodeId,
+    rest: &[NodeId],
+) -> Option<(Problem, Vec<ValueId>)> {
     let node = graph.node(anchor);
+    // What is read in place of an anchor operand: what a conversion before the anchor converts.
+    let source = |v: ValueId| {
+        if before.contains(&v.node()) { graph.producer(v).inputs().first().copied() } else { Some(v) }
+    };
+    for &n in before {
+        let operands = if matches!(node.op, Op::MatMul(_)) { node.inputs().len() } else { 2 };
+        let users = graph.users(n.value());
+        if users.iter().any(|&(u, i)| u != anchor || i >= operands) || graph.constant(source(n.value())?).is_some() {
+            return None;
+        }
+    }
     let result = node.outputs()[0].clone();
     let mut op = node.op.clone();
     let mut inputs: Vec<ValueId> = Vec::new();
@@ -119,6 +166,7 @@ fn extract(graph: &Graph, anchor: NodeId, rest: &[NodeId]) -> Option<(Problem, V
     match &op {
         Op::Conv(_) | Op::ConvTranspose(_) => {
             for &v in &node.inputs()[..2] {
+                let v = source(v)?;
                 take(&mut inputs, v, graph.ty(v).clone());
             }
             bias = node.inputs().get(2).copied();
@@ -136,6 +184,7 @@ fn extract(graph: &Graph, anchor: NodeId, rest: &[NodeId]) -> Option<(Problem, V
         }
         _ => {
             for &v in node.inputs() {
+                let v = source(v)?;
                 take(&mut inputs, v, graph.ty(v).clone());
             }
         }
@@ -223,6 +272,14 @@ impl Problem {
     pub fn epilogue_inputs(&self) -> &[Operand] {
         &self.operands[self.anchor_operands..]
     }
+
+    /// The float type that operand `i` is rounded to before the anchor reads it, where it is stored as another: that of
+    /// the result of a convolution or a matrix product.
+    pub fn read_as(&self, i: usize) -> Option<DType> {
+        let (from, to) = (self.operands.get(i)?.ty.dtype, self.result.dtype);
+        let rounds = i < self.anchor_operands && rounds_operands(&self.anchor);
+        (rounds && from != to && from.is_float() && to.is_float()).then_some(to)
+    }
 }
 
 /// One line that determines the problem: the text key of its measurements.
@@ -237,6 +294,9 @@ impl fmt::Display for Problem {
         for (i, o) in self.operands.iter().enumerate() {
             let (comma, star) = (if i > 0 { ", " } else { "" }, if o.constant { "*" } else { "" });
             write!(f, "{comma}{star}{}", o.ty)?;
+            if let Some(read) = self.read_as(i) {
+                write!(f, " as {read}")?;
+            }
         }
         write!(f, ") -> {}", self.output)?;
         if !self.epilogue.is_identity() {

@@ -12,7 +12,7 @@ use tactician_types::Growth;
 
 use crate::error::ReferenceError;
 use crate::expr::{Number, apply};
-use crate::problem::{eval_both, eval_value, failed};
+use crate::problem::{eval_both, eval_value, failed, read};
 use crate::value::{Data, Value, advance, broadcast_strides, offset, round};
 
 /// Roundings in a library or vector function: a few units in the last place.
@@ -65,7 +65,7 @@ impl Exact {
         if !problem.output.dtype.is_float() {
             return Err(failed(&problem.anchor, format!("its output is {}, no float", problem.output.dtype)));
         }
-        let mut values: Vec<Value> = operands.iter().map(|t| Value::of(t)).collect();
+        let mut values = read(problem, operands);
         let list: Vec<&Value> = values.iter().collect();
         let (result, output) = eval_both(problem, &list, true)?;
         let (mut anchor, mut summation) = (Vec::new(), None);

@@ -43,7 +43,16 @@ pub fn eval_op(op: &Op, inputs: &[&Tensor]) -> Result<Tensor, ReferenceError> {
     Ok(eval_value(op, &list, false)?.to_tensor())
 }
 
-/// A problem's anchor and output values.
+/// Operands as the problem's operations read them: those of the anchor that it rounds, rounded.
+pub(crate) fn read(problem: &Problem, operands: &[&Tensor]) -> Vec<Value> {
+    let one = |(i, t): (usize, &&Tensor)| match problem.read_as(i) {
+        Some(dtype) => Value { dtype, ..Value::of(t) }.rounded(),
+        None => Value::of(t),
+    };
+    operands.iter().enumerate().map(one).collect()
+}
+
+/// A problem's anchor and output values, from operands as [`read`] gives them.
 pub(crate) fn eval_both(
     problem: &Problem,
     values: &[&Value],
@@ -74,7 +83,7 @@ pub(crate) fn eval_both(
 /// # Errors
 /// When the operands do not fit the problem.
 pub fn eval_problem(problem: &Problem, operands: &[&Tensor]) -> Result<Tensor, ReferenceError> {
-    let values: Vec<Value> = operands.iter().map(|t| Value::of(t)).collect();
+    let values = read(problem, operands);
     let list: Vec<&Value> = values.iter().collect();
     Ok(eval_both(problem, &list, false)?.1.to_tensor())
 }

@@ -4,7 +4,8 @@
 //
 // x has any steps between channels, rows and columns (plain and NHWC alike) and any number of channels; w is
 // [K][C][R][S], each filter padded with zeros to `row` elements, a multiple of 16 bytes; y is NHWC. A block holds the
-// whole depth of its tile in STAGES stages, gathered element by element, then multiplies.
+// whole depth of its tile in STAGES stages, gathered element by element, then multiplies. INPUT is the type of x: ELEMENT,
+// or 0 where elements of f32 are to be rounded to 16 bits.
 #define A_ALONG_M 0
 #define B_ALONG_N 0
 #define CLUSTER 1
@@ -25,7 +26,15 @@ constexpr int CHUNKS = ROW_K / 16;
 constexpr int ROWS = THREADS / CHUNKS;
 constexpr int COPIES_A = TILE_M / ROWS;
 constexpr int COPIES_B = TILE_N / ROWS;
+static_assert(INPUT == ELEMENT || INPUT == 0, "an image is read as it is, or rounded");
 static_assert(TILE_M % ROWS == 0 && TILE_N % ROWS == 0 && ROWS % 8 == 0, "the threads copy whole rows");
+
+/// Element `at` of x in the 16 bits that are multiplied.
+__device__ __forceinline__ unsigned element(const void* x, int at) {
+  if constexpr (INPUT == ELEMENT) return ((const u16*)x)[at];
+  const float value = ((const float*)x)[at];
+  return ELEMENT == 1 ? narrow<f16>(value).bits : narrow<bf16>(value).bits;
+}
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 conv_first(const void* x, const void* w, void* y, Shape p EPILOGUE_PARAMS) {
@@ -80,8 +89,8 @@ conv_first(const void* x, const void* w, void* y, Shape p EPILOGUE_PARAMS) {
         const bool valid = k + e < p.depth && (unsigned)(top[i] + down) < (unsigned)p.height &&
                            (unsigned)(left[i] + right) < (unsigned)p.width;
         if constexpr (BYTES == 2) {
-          const u16 value = valid ? ((const u16*)x)[origin[i] + offset] : (u16)0;
-          words[i][e / 2] |= (unsigned)value << (16 * (e & 1));
+          const unsigned value = valid ? element(x, origin[i] + offset) : 0;
+          words[i][e / 2] |= value << (16 * (e & 1));
         } else {
           words[i][e & 3] = valid ? ((const unsigned*)x)[origin[i] + offset] : 0;
         }

@@ -1,7 +1,7 @@
 //! `conv.cuda.first`: convolutions over images with few channels on tensor cores: first layers of f16 and bf16.
 //!
-//! Reads plain (`plain`) or channels-last (`nhwc`) input, writes channels last. `64x64` is a block's tile. Source:
-//! `kernels/cuda/conv/first.cu`.
+//! Reads plain (`plain`) or channels-last (`nhwc`) input, also of f32, which it rounds; writes channels last. `64x64` is a
+//! block's tile. Source: `kernels/cuda/conv/first.cu`.
 
 use tactician_cuda::{Launch, LaunchArg};
 use tactician_device::{CudaInfo, DeviceInfo};
@@ -39,7 +39,10 @@ impl Family for ConvFirst {
 
     fn tactics(&self, problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
         let (Some(cuda), Op::Conv(_)) = (device.cuda(), &problem.anchor) else { return vec![] };
-        let Some(image) = Image::new(problem) else { return vec![] };
+        if problem.read_as(0).is_some() && problem.operands[0].ty.dtype != DType::F32 {
+            return vec![];
+        }
+        let Some(image) = Image::new(&rounded(problem)) else { return vec![] };
         let short = matches!(problem.result.dtype, DType::F16 | DType::BF16);
         if !has_tensor_cores(cuda) || !short || image.groups != 1 || image.channels.is_multiple_of(8) {
             return vec![];
@@ -58,6 +61,15 @@ impl Family for ConvFirst {
         }
         out
     }
+}
+
+/// The problem with its image stored as it is multiplied.
+fn rounded(problem: &Problem) -> Problem {
+    let mut rounded = problem.clone();
+    if let Some(dtype) = problem.read_as(0) {
+        rounded.operands[0].ty.dtype = dtype;
+    }
+    rounded
 }
 
 fn tactic(
@@ -86,6 +98,7 @@ fn tactic(
         ("WARPS_N", warps.1),
         ("STAGES", word(stages)),
         ("ELEMENT", stored_type(dtype)?),
+        ("INPUT", stored_type(problem.operands[0].ty.dtype)?),
         ("VECTOR", vector(image.filters)),
     ]
     .map(|(name, value)| format!("{name}={value}"));
@@ -143,3 +156,7 @@ pub(crate) fn pad_rows(bytes: &[u8], rows: usize, from: usize, to: usize) -> Res
     }
     Ok(out)
 }
+
+#[cfg(test)]
+#[path = "conv_cuda_first_tests.rs"]
+mod tests;

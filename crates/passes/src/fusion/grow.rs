@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use tactician_ir::{DType, Graph, NodeId, Op, Problem, Region};
+use tactician_ir::{DType, ExprNode, Graph, NodeId, Op, Problem, Region};
 
 use super::{MAX_EPILOGUE_OPERANDS, MAX_FUSED_EXPR, Rule, Weight};
 
@@ -38,8 +38,24 @@ pub(super) fn regions(rule: &dyn Rule, graph: &Graph, order: &[NodeId], anchor: 
             }
         }
     }
+    if let Some(cast) = conversion(graph, anchor) {
+        let with = |r: &Region| Region::new(rule.name(), graph, &[&[cast], r.nodes.as_slice()].concat());
+        let longer: Vec<Region> = out.iter().filter_map(with).collect();
+        out.extend(longer);
+    }
     out.sort_by_key(|r| r.nodes.len());
     out
+}
+
+/// The node that rounds the image of a convolution to 16 bits, when nothing else reads it.
+fn conversion(graph: &Graph, anchor: NodeId) -> Option<NodeId> {
+    let node = graph.node(anchor);
+    let value = *node.inputs().first().filter(|_| matches!(node.op, Op::Conv(_)))?;
+    let Op::Pointwise(expr) = &graph.producer(value).op else { return None };
+    let rounds = is_short(graph.ty(value).dtype)
+        && matches!(expr.nodes(), [ExprNode::Input(0), ExprNode::Cast(..)])
+        && graph.producer(value).inputs().iter().all(|&x| graph.ty(x).dtype == DType::F32);
+    (rounds && graph.use_count(value) == 1).then_some(value.node())
 }
 
 /// Sets of nodes from the anchor to each place where its readers meet again, anchor first.
@@ -128,9 +144,10 @@ fn fits(problem: &Problem) -> bool {
     operands <= MAX_EPILOGUE_OPERANDS && expr.nodes().len() <= MAX_FUSED_EXPR
 }
 
-/// Whether everything pointwise is of one type, but for `bool` inside: kernels compute in one type.
+/// Whether everything pointwise is of one type, but for `bool` inside: kernels compute in one type. Around 16-bit floats
+/// operands may be stored as `f32` and converted first, and the last node may make the output `f32`: kernels convert what
+/// they load and store.
 fn homogeneous(problem: &Problem) -> bool {
-    let dtype = problem.output.dtype;
     let (operands, expr) = match &problem.anchor {
         Op::Pointwise(e) => (problem.operands.as_slice(), e),
         _ => (problem.epilogue_inputs(), &problem.epilogue),
@@ -139,6 +156,31 @@ fn homogeneous(problem: &Problem) -> bool {
     if !matches!(problem.anchor, Op::Pointwise(_)) {
         types.insert(0, problem.result.dtype);
     }
-    types.iter().all(|&t| t == dtype)
-        && expr.dtypes(&types).is_ok_and(|all| all.iter().all(|&t| t == dtype || t == DType::Bool))
+    let Ok(all) = expr.dtypes(&types) else { return false };
+    let root = usize::from(expr.root());
+    let widens = |at: usize| match expr.nodes()[at] {
+        ExprNode::Cast(DType::F32, from) => is_short(all[usize::from(from)]),
+        _ => false,
+    };
+    let dtype = match (&problem.anchor, expr.nodes()[root]) {
+        (Op::Pointwise(_), ExprNode::Cast(_, from)) if widens(root) => all[usize::from(from)],
+        (Op::Pointwise(_), _) => problem.output.dtype,
+        _ => problem.result.dtype,
+    };
+    // Whether the inputs of this number are only converted to the type.
+    let narrowed = |input: usize| {
+        let reads = |n: &ExprNode| n.operands().any(|o| expr.nodes()[usize::from(o)] == ExprNode::Input(input as u16));
+        is_short(dtype) && expr.nodes().iter().filter(|n| reads(n)).all(|n| matches!(n, ExprNode::Cast(to, _) if *to == dtype))
+    };
+    let operand_fits = |(i, &t): (usize, &DType)| t == dtype || (t == DType::F32 && narrowed(i));
+    let output_fits = problem.output.dtype == dtype || widens(root);
+    let node_fits = |(at, &t): (usize, &DType)| {
+        let input = matches!(expr.nodes()[at], ExprNode::Input(_));
+        input || t == dtype || t == DType::Bool || (at == root && widens(at))
+    };
+    output_fits && types.iter().enumerate().all(operand_fits) && all.iter().enumerate().all(node_fits)
+}
+
+fn is_short(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16)
 }

@@ -85,7 +85,7 @@ impl Proposal {
         self.region.anchor
     }
 
-    /// All nodes, operands before users, the anchor first.
+    /// All nodes, operands before users, as [`Region::nodes`].
     pub fn nodes(&self) -> &[NodeId] {
         &self.region.nodes
     }

@@ -1,0 +1,107 @@
+use tactician_device::{CudaInfo, DeviceKind};
+use tactician_ir::{Binary, Conv, Tensor, Unary};
+
+use super::*;
+use crate::zoo;
+
+/// An H100 without libraries.
+fn h100() -> DeviceInfo {
+    let info = CudaInfo {
+        capability: (9, 0),
+        multiprocessors: 132,
+        shared_bytes: 232_448,
+        l2_bytes: 50 << 20,
+        memory_bytes: 80 << 30,
+        driver: 13000,
+        nvrtc: Some(13000),
+        cudnn: None,
+        cublaslt: None,
+    };
+    DeviceInfo { kind: DeviceKind::Cuda(info), name: "H100".into(), properties: BTreeMap::new() }
+}
+
+/// A convolution with a ReLU, a sum with `y`, and a sine.
+fn chain() -> (Graph, Region) {
+    let mut g = Graph::new("g");
+    let x = g.add_input("x", TensorType::known(DType::F32, &[1, 4, 6, 6])).unwrap();
+    let y = g.add_input("y", TensorType::known(DType::F32, &[1, 4, 6, 6])).unwrap();
+    let w = g.add_constant("w", Tensor::new(&[4, 4, 1, 1], &[0.5f32; 16]).unwrap());
+    let conv = g.add(Op::Conv(Conv::unit(2)), &[x, w], "conv").unwrap();
+    let relu = g.add(Op::Pointwise(Expr::unary(Unary::Relu)), &[conv], "relu").unwrap();
+    let add = g.add(Op::Pointwise(Expr::binary(Binary::Add)), &[relu, y], "add").unwrap();
+    let sin = g.add(Op::Pointwise(Expr::unary(Unary::Sin)), &[add], "sin").unwrap();
+    g.mark_output("z", sin);
+    let nodes = [conv, relu, add, sin].map(ValueId::node);
+    let region = Region::new("conv", &g, &nodes).unwrap();
+    (g, region)
+}
+
+/// The names of each part's nodes, and its rule.
+fn parts(graph: &Graph, list: &[Region]) -> Vec<String> {
+    let name = |r: &Region| r.nodes.iter().map(|&n| graph.node(n).name.as_str()).collect::<Vec<_>>().join("+");
+    list.iter().map(|r| format!("{} {}", r.rule, name(r))).collect()
+}
+
+#[test]
+fn regions_are_divided_no_more_than_needed() {
+    let (g, region) = chain();
+    let split = |serves: &dyn Fn(&Region) -> bool| parts(&g, &divided(&g, region.clone(), serves));
+    assert_eq!(split(&|_| true), ["conv conv+relu+add+sin"]);
+    // A device without this epilogue still takes what comes before it.
+    let no_sine = |r: &Region| {
+        let e = r.problem(&g).epilogue;
+        r.rule != "conv" || !e.to_string().contains("sin")
+    };
+    assert_eq!(split(&no_sine), ["conv conv+relu+add", "unfused sin"]);
+    // What is taken off stays together.
+    assert_eq!(split(&|r| r.rule != "conv" || r.nodes.len() <= 2), ["conv conv+relu", "unfused add+sin"]);
+    assert_eq!(split(&|r| r.rule != "conv"), ["conv conv", "unfused relu+add+sin"]);
+    assert_eq!(split(&|_| false), ["conv conv", "unfused relu", "unfused add", "unfused sin"]);
+}
+
+#[test]
+fn a_conversion_that_no_kernel_takes_in_is_computed_before() {
+    // Many channels: no kernel rounds them as it reads them.
+    for (channels, want) in [(3, 1), (16, 2)] {
+        let mut g = Graph::new("g");
+        let x = g.add_input("x", TensorType::known(DType::F32, &[1, channels, 8, 8])).unwrap();
+        let weights = vec![0.5f32; 8 * channels * 9];
+        let w = g.add_constant("w", Tensor::new(&[8, channels, 3, 3], &weights).unwrap());
+        let conv = g.add(Op::Conv(Conv::unit(2)), &[x, w], "conv").unwrap();
+        let relu = g.add(Op::Pointwise(Expr::unary(Unary::Relu)), &[conv], "relu").unwrap();
+        g.mark_output("y", relu);
+        let low = fused(g);
+        let regions = served(&low, Greedy.choose(&low, &proposals(&low)).into_regions(), &h100());
+        assert_eq!(regions.len(), want, "{:?}", parts(&low, &regions));
+        assert!(regions.iter().all(|r| !tactics(&r.problem(&low), &h100()).is_empty()));
+    }
+}
+
+/// The canonical graph in `f16`.
+fn fused(graph: Graph) -> Verified<Graph> {
+    let (g, _) = canonicalize(graph).unwrap();
+    canonicalize(lower(&g, DType::F16).unwrap()).unwrap().0
+}
+
+/// The launches of a network in `f16` on a GPU that are neither convolutions nor matrix products.
+fn others(net: &Network) -> Vec<String> {
+    let g = fused(net.bind(&Shapes::new()).unwrap());
+    let regions = served(&g, Greedy.choose(&g, &proposals(&g)).into_regions(), &h100());
+    let mut out = Vec::new();
+    for r in &regions {
+        let list = tactics(&r.problem(&g), &h100());
+        assert!(!list.is_empty(), "{}", r.problem(&g));
+        let product = matches!(g.node(r.anchor).op, Op::Conv(_) | Op::MatMul(_));
+        if !product && !list.iter().any(|t| t.view) {
+            out.push(g.node(r.anchor).name.clone());
+        }
+    }
+    out
+}
+
+#[test]
+fn networks_in_f16_run_little_beside_their_products() {
+    assert_eq!(others(&zoo::resnet50(1)), ["pool1", "global_pool"]);
+    assert_eq!(others(&zoo::mobilenet_v2(1)), ["global_pool"]);
+    assert_eq!(others(&zoo::vgg16(1)), ["pool2", "pool4", "pool7", "pool10", "pool13"]);
+}
