@@ -38,7 +38,8 @@ fn chain() -> (Graph, Region) {
 
 /// The names of each part's nodes, and its rule.
 fn parts(graph: &Graph, list: &[Region]) -> Vec<String> {
-    let name = |r: &Region| r.nodes.iter().map(|&n| graph.node(n).name.as_str()).collect::<Vec<_>>().join("+");
+    let name =
+        |r: &Region| r.nodes.iter().map(|&n| graph.node(n).name.as_str()).collect::<Vec<_>>().join("+");
     list.iter().map(|r| format!("{} {}", r.rule, name(r))).collect()
 }
 

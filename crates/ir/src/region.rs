@@ -148,7 +148,9 @@ fn extract(
     for &n in before {
         let operands = if matches!(node.op, Op::MatMul(_)) { node.inputs().len() } else { 2 };
         let users = graph.users(n.value());
-        if users.iter().any(|&(u, i)| u != anchor || i >= operands) || graph.constant(source(n.value())?).is_some() {
+        if users.iter().any(|&(u, i)| u != anchor || i >= operands)
+            || graph.constant(source(n.value())?).is_some()
+        {
             return None;
         }
     }

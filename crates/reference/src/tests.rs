@@ -424,6 +424,28 @@ fn a_bias_counts_as_a_term_of_the_sum() {
 }
 
 #[test]
+fn operands_stored_as_another_type_are_rounded_first() {
+    let mut g = Graph::new("g");
+    let x = g.add_input("x", TensorType::known(DType::F32, &[1, 1, 1, 2])).unwrap();
+    let mut cast = Expr::identity();
+    cast.push(ExprNode::Cast(DType::F16, 0));
+    let low = g.add(Op::Pointwise(cast), &[x], "low").unwrap();
+    let w = g.add_input("w", TensorType::known(DType::F16, &[1, 1, 1, 1])).unwrap();
+    let y = g.add(Op::Conv(Conv::unit(2)), &[low, w], "conv").unwrap();
+    g.mark_output("y", y);
+    let problem = Region::new("test", &g, &[low.node(), y.node()]).unwrap().problem(&g);
+    assert_eq!(problem.read_as(0), Some(DType::F16));
+    // 2049 lies between two numbers of f16, 1 + 2⁻¹² rounds to 1.
+    let x = Tensor::new(&[1, 1, 1, 2], &[2049.0f32, 1.000_244_1]).unwrap();
+    let w = Tensor::new(&[1, 1, 1, 1], &[half::f16::ONE]).unwrap();
+    let got = eval_problem(&problem, &[&x, &w]).unwrap();
+    assert_eq!(got, Tensor::new(&[1, 1, 1, 2], &[2048.0, 1.0].map(half::f16::from_f32)).unwrap());
+    let exact = Exact::new(&problem, &[&x, &w]).unwrap();
+    assert_eq!(exact.values(), [2048.0, 1.0]);
+    assert!(exact.bound(Growth::NONE).unwrap().iter().all(|b| *b < 2.0));
+}
+
+#[test]
 fn tiles_share_their_largest_bound() {
     let mut g = Graph::new("g");
     let x = g.add_input("x", TensorType::known(DType::F32, &[1, 1, 5, 5])).unwrap();

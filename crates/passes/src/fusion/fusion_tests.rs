@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::*;
 use tactician_ir::{
-    Binary, Concat, DType, Expr, ExprNode, MatMul, Pool, PoolKind, Scalar, TensorType, Unary, ValueId,
+    Binary, Concat, DType, Expr, ExprNode, MatMul, Pool, PoolKind, Scalar, Tensor, TensorType, Unary, ValueId,
 };
 
 /// Names of the fused nodes, region by region, of a partition that must be proper.
@@ -187,6 +187,70 @@ fn other_types_stay_outside() {
     let y = unary(&mut g, Unary::Relu, m);
     g.mark_output("y", y);
     assert_eq!(fused(&g, &Greedy), ["m", "relu"]);
+}
+
+/// A node that converts to a type.
+fn cast(g: &mut Graph, name: &str, to: DType, x: ValueId) -> ValueId {
+    let e = Expr::from_nodes(vec![ExprNode::Input(0), ExprNode::Cast(to, 0)]).unwrap();
+    g.add(Op::Pointwise(e), &[x], name).unwrap()
+}
+
+/// An image of f32 rounded to f16, and a convolution of it in f16.
+fn rounded_image(g: &mut Graph) -> (ValueId, ValueId) {
+    let x = image(g);
+    let low = cast(g, "low", DType::F16, x);
+    let w = g.add_constant("w", Tensor::new(&[4, 4, 3, 3], &[half::f16::ONE; 144]).unwrap());
+    let op = tactician_ir::Conv { pads: vec![(1, 1); 2], ..tactician_ir::Conv::unit(2) };
+    let c = g.add(Op::Conv(op), &[low, w], "conv").unwrap();
+    (low, c)
+}
+
+#[test]
+fn conversions_at_the_ends_are_taken_in() {
+    let mut g = Graph::new("t");
+    let (_, c) = rounded_image(&mut g);
+    let r = unary(&mut g, Unary::Relu, c);
+    let y = cast(&mut g, "wide", DType::F32, r);
+    g.mark_output("y", y);
+    assert_eq!(fused(&g, &Greedy), ["low+conv+relu+wide"]);
+    let region = &Greedy.choose(&g, &proposals(&g)).into_regions()[0];
+    let p = region.problem(&g);
+    assert_eq!((region.anchor, p.read_as(0), p.read_as(1)), (c.node(), Some(DType::F16), None));
+    assert_eq!(
+        p.to_string(),
+        "conv pads=[(1,1),(1,1)] (f32[1,4,6,6] as f16, *f16[4,4,3,3]) -> f32[1,4,6,6] then {cast(relu($0), f32)}"
+    );
+    // What is computed in f32 behind the conversion is another region's.
+    let z = unary(&mut g, Unary::Exp, y);
+    g.mark_output("z", z);
+    assert_eq!(fused(&g, &Greedy), ["low+conv+relu+wide", "exp"]);
+}
+
+#[test]
+fn an_image_that_is_read_twice_is_rounded_once() {
+    let mut g = Graph::new("t");
+    let (low, c) = rounded_image(&mut g);
+    let y = binary(&mut g, Binary::Add, c, low);
+    g.mark_output("y", y);
+    assert_eq!(fused(&g, &Greedy), ["low", "conv+add"]);
+}
+
+#[test]
+fn pointwise_regions_convert_what_they_read_and_write() {
+    let mut g = Graph::new("t");
+    let x = image(&mut g);
+    let low = cast(&mut g, "low", DType::BF16, x);
+    let e = unary(&mut g, Unary::Exp, low);
+    let y = cast(&mut g, "wide", DType::F32, e);
+    g.mark_output("y", y);
+    assert_eq!(fused(&g, &Greedy), ["low+exp+wide"]);
+    // Chains of f32 keep to themselves: kernels for them are made for one type.
+    let mut g = Graph::new("t");
+    let x = image(&mut g);
+    let e = unary(&mut g, Unary::Exp, x);
+    let y = cast(&mut g, "low", DType::F16, e);
+    g.mark_output("y", y);
+    assert_eq!(fused(&g, &Greedy), ["exp", "low"]);
 }
 
 #[test]

@@ -169,8 +169,15 @@ fn homogeneous(problem: &Problem) -> bool {
     };
     // Whether the inputs of this number are only converted to the type.
     let narrowed = |input: usize| {
-        let reads = |n: &ExprNode| n.operands().any(|o| expr.nodes()[usize::from(o)] == ExprNode::Input(input as u16));
-        is_short(dtype) && expr.nodes().iter().filter(|n| reads(n)).all(|n| matches!(n, ExprNode::Cast(to, _) if *to == dtype))
+        let reads = |n: &ExprNode| {
+            n.operands().any(|o| expr.nodes()[usize::from(o)] == ExprNode::Input(input as u16))
+        };
+        is_short(dtype)
+            && expr
+                .nodes()
+                .iter()
+                .filter(|n| reads(n))
+                .all(|n| matches!(n, ExprNode::Cast(to, _) if *to == dtype))
     };
     let operand_fits = |(i, &t): (usize, &DType)| t == dtype || (t == DType::F32 && narrowed(i));
     let output_fits = problem.output.dtype == dtype || widens(root);
