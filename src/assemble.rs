@@ -115,8 +115,8 @@ pub(crate) fn assemble(parts: Parts<'_>) -> Result<Plan, BuildError> {
     a.finish(parts.target, parts.options, parts.predicted_us)
 }
 
-/// The plain values that may be computed straight into an output: those whose bytes are exactly one output's. A view
-/// passes its place on to the value it views.
+/// The values that may be computed straight into an output: those whose bytes are exactly one output's. A view passes its
+/// place on to the value it views, and so does a change of layout that moves nothing.
 fn output_homes(parts: &Parts<'_>) -> BTreeMap<Stored, Home> {
     let graph = parts.graph;
     let mut homes = BTreeMap::new();
@@ -124,10 +124,18 @@ fn output_homes(parts: &Parts<'_>) -> BTreeMap<Stored, Home> {
         homes.entry((*value, Layout::Plain)).or_insert(Home::Output(i as u32));
     }
     for chosen in parts.regions.iter().rev() {
-        if chosen.tactic.view {
-            let out = homes.get(&(chosen.region.output, Layout::Plain)).copied();
-            if let (Some(home), Some(&input)) = (out, chosen.region.inputs.first()) {
-                homes.entry((input, Layout::Plain)).or_insert(home);
+        let (value, tactic) = (chosen.region.output, &chosen.tactic);
+        for change in parts.changes.get(&value).into_iter().flatten().rev().filter(|c| c.tactic.view) {
+            if let Some(&home) = homes.get(&(value, change.to)) {
+                homes.entry((value, change.from)).or_insert(home);
+            }
+        }
+        if tactic.view {
+            let out = homes.get(&(value, tactic.output)).copied();
+            if let (Some(home), Some(&input), Some(&layout)) =
+                (out, chosen.region.inputs.first(), tactic.inputs.first())
+            {
+                homes.entry((input, layout)).or_insert(home);
             }
         }
     }

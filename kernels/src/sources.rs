@@ -55,9 +55,26 @@ pub fn pointwise(text: &str, vector: u32) -> CodeSource {
     source("pointwise/grid.cu", text, &defines(&[("V", &vector)]))
 }
 
-/// `pool/window.cu`: `kind` 0 max, 1 mean inside, 2 mean with padding, 3 p-norm; `text` the epilogue.
-pub fn pool(text: &str, dtype: DType, kind: u32, vector: u32) -> CodeSource {
-    source("pool/window.cu", text, &defines(&[("ELEMENT", &storage(dtype)), ("KIND", &kind), ("V", &vector)]))
+/// `pool/window.cu`: `kind` 0 max, 1 mean inside, 2 mean with padding, 3 p-norm; `text` the epilogue. `window`: a small
+/// window that is loaded at once; `turned`: the output has the inner elements outside, `vector` is 1.
+pub fn pool(
+    text: &str,
+    dtype: DType,
+    kind: u32,
+    vector: u32,
+    window: Option<[u32; 3]>,
+    turned: bool,
+) -> CodeSource {
+    let mut list = defines(&[
+        ("ELEMENT", &storage(dtype)),
+        ("KIND", &kind),
+        ("V", &vector),
+        ("TURNED", &u32::from(turned)),
+    ]);
+    if let Some([z, y, x]) = window {
+        list.extend(defines(&[("WINDOW_Z", &z), ("WINDOW_Y", &y), ("WINDOW_X", &x)]));
+    }
+    source("pool/window.cu", text, &list)
 }
 
 /// `reduce/axes.cu` over so many kept and reduced axes: rows of `lanes` threads, or columns. `kind` as numbered there.
@@ -197,8 +214,9 @@ fn floats(t: DType, out: &mut Vec<CodeSource>) {
             out.push(reduce(&plain, t, kind, (2, 1), 1, Some(256)));
         }
         if kind < 4 {
-            out.push(pool(&finish, t, kind, wide));
-            out.push(pool(&plain, t, kind, 1));
+            out.push(pool(&finish, t, kind, wide, None, false));
+            out.push(pool(&finish, t, kind, wide, Some([1, 3, 3]), false));
+            out.push(pool(&plain, t, kind, 1, Some([1, 2, 2]), true));
         }
     }
     for log in [false, true] {
@@ -221,7 +239,7 @@ fn others(out: &mut Vec<CodeSource>) {
         let plain = epilogue(&[t], &[]);
         out.push(reduce(&plain, t, 2, (1, 1), 1, Some(32)));
         if matches!(t, F64 | I64 | U8) {
-            out.extend([pool(&plain, t, 0, 1), reduce(&plain, t, 1, (2, 1), 1, None)]);
+            out.extend([pool(&plain, t, 0, 1, None, false), reduce(&plain, t, 1, (2, 1), 1, None)]);
             out.extend([resize(t, 4, 0b1100, true, 1), arg_reduce(t, false, true)]);
         }
     }

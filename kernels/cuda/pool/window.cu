@@ -3,11 +3,15 @@
 // Input and output are [outer, z, y, x, inner] in memory: channels last has the channels inside, plain order outside.
 // A thread computes V neighbouring inner elements of one output position.
 //
-// KIND: 0 largest, 1 mean of what lies inside the input, 2 mean with padding, 3 p-norm. ELEMENT: storage type.
+// KIND: 0 largest, 1 mean of what lies inside the input, 2 mean with padding, 3 p-norm. ELEMENT: storage type. WINDOW_Z,
+// WINDOW_Y, WINDOW_X: the window where it is small and so loaded at once, else undefined. TURNED: 1 where the output has
+// the inner elements outside, [outer, inner, z, y, x]; V is 1 then.
 // Generated before this text: the epilogue over the output (kernels/src/grid.rs).
 #include "types.cuh"
 #include "launch.cuh"
 #include "accumulate.cuh"
+
+static_assert(!TURNED || V == 1, "neighbouring inner elements are stored apart");
 
 typedef Accumulator<ELEMENT> Acc;
 
@@ -47,7 +51,14 @@ template <int KIND_, class A> INLINE A result_of(A sum, A divisor, u32 p) {
     }
 }
 
-extern "C" __global__ void __launch_bounds__(128, 8)
+// A window at once takes registers.
+#ifdef WINDOW_X
+constexpr int RESIDENT = 5;
+#else
+constexpr int RESIDENT = 8;
+#endif
+
+extern "C" __global__ void __launch_bounds__(128, RESIDENT)
 pool(const ELEMENT* __restrict__ in, OPERAND_PARAMETERS Out* __restrict__ out, const __grid_constant__ Pool pool,
      const __grid_constant__ Grid grid) {
     begin_kernel();
@@ -63,6 +74,27 @@ pool(const ELEMENT* __restrict__ in, OPERAND_PARAMETERS Out* __restrict__ out, c
     for (int k = 0; k < V; k++) sum[k] = KIND == 0 ? lowest<ELEMENT>() : (Acc)0;
     i32 count = 0;
     const ELEMENT* from = in + pack * V;
+#ifdef WINDOW_X
+    constexpr int SIZE = WINDOW_Z * WINDOW_Y * WINDOW_X;
+    Pack<ELEMENT, V> v[SIZE];
+    bool inside[SIZE];
+#pragma unroll
+    for (int i = 0; i < SIZE; i++) {
+        const i32 iz = (i32)z * pool.stride[0] - pool.pad[0] + i / (WINDOW_Y * WINDOW_X) * pool.dilation[0];
+        const i32 iy = (i32)y * pool.stride[1] - pool.pad[1] + i / WINDOW_X % WINDOW_Y * pool.dilation[1];
+        const i32 ix = (i32)x * pool.stride[2] - pool.pad[2] + i % WINDOW_X * pool.dilation[2];
+        inside[i] = (u32)iz < (u32)pool.input[0] && (u32)iy < (u32)pool.input[1] && (u32)ix < (u32)pool.input[2];
+        const u32 line = (outer * pool.input[0] + iz) * pool.input[1] + iy;
+        if (inside[i]) v[i] = load_pack<V>(from + (line * pool.input[2] + ix) * pool.inner);
+    }
+#pragma unroll
+    for (int i = 0; i < SIZE; i++) {
+        if (!inside[i]) continue;
+        count++;
+#pragma unroll
+        for (int k = 0; k < V; k++) take<KIND>(sum[k], (Acc)widen(v[i].at[k]), pool.p);
+    }
+#else
 #pragma unroll 1
     for (i32 rz = 0; rz < pool.window[0]; rz++) {
         const i32 iz = (i32)z * pool.stride[0] - pool.pad[0] + rz * pool.dilation[0];
@@ -82,6 +114,7 @@ pool(const ELEMENT* __restrict__ in, OPERAND_PARAMETERS Out* __restrict__ out, c
             }
         }
     }
+#endif
     Acc divisor = (Acc)count;
     if constexpr (KIND == 2) {
         divisor = (Acc)(window_size(pool, 0, z) * window_size(pool, 1, y) * window_size(pool, 2, x));
@@ -91,6 +124,11 @@ pool(const ELEMENT* __restrict__ in, OPERAND_PARAMETERS Out* __restrict__ out, c
     for (int k = 0; k < V; k++) result[k] = (Compute<ELEMENT>)result_of<KIND>(sum[k], divisor, pool.p);
     Compute<Out> value[V];
     const Operands operands = OPERANDS;
-    finish<V>(result, value, work * V, operands, grid);
-    store_narrow<V>(out + work * V, value);
+    u32 at = work * V;
+    if constexpr (TURNED) {
+        const u32 positions = pool.out_z.value * pool.out_y.value * pool.out_x.value;
+        at = (outer * pool.inner + pack) * positions + pixel - outer * positions;
+    }
+    finish<V>(result, value, at, operands, grid);
+    store_narrow<V>(out + at, value);
 }

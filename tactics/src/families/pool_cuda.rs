@@ -1,7 +1,8 @@
 //! `pool.cuda`: pools over one to three spatial axes with any epilogue, on CUDA.
 //!
-//! `pool.cuda/nhwc.v8` has threads compute 8 channels of a position; `pool.cuda/plain.v1` takes positions of planes.
-//! Floats, and for the largest element integers. No scratch.
+//! `pool.cuda/nhwc.v8` has threads compute 8 channels of a position; `pool.cuda/plain.v1` takes positions of planes;
+//! `pool.cuda/nhwc-plain.v1` changes the layout too, of small results. Floats, and for the largest element integers. No
+//! scratch.
 
 use tactician_device::{CudaInfo, DeviceInfo};
 use tactician_ir::{Op, Pool, PoolKind, Problem};
@@ -15,6 +16,12 @@ pub(crate) static FAMILY: PoolCuda = PoolCuda;
 
 pub(crate) struct PoolCuda;
 
+/// Elements of a result whose layout is changed by storing elements one by one, at most.
+const TURNED: usize = 1 << 18;
+
+/// Elements of a window that a thread loads before it looks at any.
+const AT_ONCE: u32 = 9;
+
 impl Family for PoolCuda {
     fn id(&self) -> &'static str {
         "pool.cuda"
@@ -23,7 +30,12 @@ impl Family for PoolCuda {
     fn tactics(&self, problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
         let (Some(cuda), Op::Pool(op)) = (device.cuda(), &problem.anchor) else { return vec![] };
         let Some(sizes) = problem.operands[0].ty.sizes() else { return vec![] };
-        layouts(&sizes).into_iter().flat_map(|l| serve(problem, cuda, op, &sizes, l).unwrap_or_default()).collect()
+        let result: usize = problem.result.sizes().unwrap_or_default().iter().product();
+        let mut pairs: Vec<(Layout, Layout)> = layouts(&sizes).into_iter().map(|l| (l, l)).collect();
+        if pairs.len() > 1 && result <= TURNED {
+            pairs.push((Layout::ChannelsLast, Layout::Plain));
+        }
+        pairs.into_iter().flat_map(|p| serve(problem, cuda, op, &sizes, p).unwrap_or_default()).collect()
     }
 }
 
@@ -32,18 +44,18 @@ fn serve(
     cuda: &CudaInfo,
     op: &Pool,
     input: &[usize],
-    layout: Layout,
+    (layout, to): (Layout, Layout),
 ) -> Option<Vec<Tactic>> {
-    let after = epilogue(problem, layout, layout)?;
+    let after = epilogue(problem, layout, to)?;
     let inner = if layout == Layout::ChannelsLast { input[1] } else { 1 };
-    let mut vectors = vec![8u32, 4, 2, 1];
+    let mut vectors = if layout == to { vec![8u32, 4, 2, 1] } else { vec![1] };
     let widest = vector_of(problem.result.dtype);
     vectors.retain(|&v| v <= widest && inner.is_multiple_of(v as usize) && after.grid.vector(v) == v);
     // The narrowest only where nothing else fits.
     if vectors.len() > 1 {
         vectors.retain(|&v| v > 1);
     }
-    let one = |v: u32| tactic(problem, cuda, op, input, layout, &after, inner, v);
+    let one = |v: u32| tactic(problem, cuda, op, input, (layout, to), &after, inner, v);
     Some(vectors.into_iter().filter_map(one).collect())
 }
 
@@ -53,7 +65,7 @@ fn tactic(
     cuda: &CudaInfo,
     op: &Pool,
     input: &[usize],
-    layout: Layout,
+    (layout, to): (Layout, Layout),
     after: &After,
     inner: usize,
     v: u32,
@@ -87,6 +99,8 @@ fn tactic(
     let mut arguments = [packs, outputs[2] as u32, outputs[1] as u32, outputs[0] as u32]
         .into_iter()
         .fold(Arguments::new(), |a, n| a.divisor(Divisor::new(n)));
+    let window = three(&|i| op.window[i], 1)?.map(i32::unsigned_abs);
+    let at_once = window.iter().try_fold(1u32, |a, &n| a.checked_mul(n)).is_some_and(|n| n <= AT_ONCE);
     for list in [
         three(&|i| input[2 + i], 1)?,
         three(&|i| op.window[i], 1)?,
@@ -101,8 +115,10 @@ fn tactic(
     let mut args = spans(problem.operands.len() + 1);
     args.extend([bytes(arguments), bytes(after.grid.arguments())]);
     let launch = launch(cuda, sources::POOL, work, 128, args);
-    let code = sources::pool(&after.text, problem.result.dtype, kind, v);
-    one_step(format!("pool.cuda/{layout}.v{v}"), problem, &after.passes, layout, code, launch)
+    let turned = layout != to;
+    let code = sources::pool(&after.text, problem.result.dtype, kind, v, at_once.then_some(window), turned);
+    let layouts = if turned { format!("{layout}-{to}") } else { layout.to_string() };
+    one_step(format!("pool.cuda/{layouts}.v{v}"), problem, &after.passes, to, code, launch)
 }
 
 #[cfg(test)]
