@@ -33,6 +33,16 @@ pub(crate) fn all() -> Vec<CodeSource> {
         cores(dtype, &epilogue, &mut out);
         any(dtype, &mut out);
     }
+    // Some of each kind whose result is stored as another type.
+    let mut wide = expression();
+    wide.push(ExprNode::Cast(DType::F32, wide.root()));
+    let operands = [(DType::F16, Over::Columns), (DType::F16, Over::Full)];
+    if let Ok(epilogue) = matrix_epilogue(&wide, DType::F16, &operands, DType::F32) {
+        let mut list = Vec::new();
+        tensor_cores(DType::F16, &epilogue, &mut list);
+        cores(DType::F16, &epilogue, &mut list);
+        out.extend(list.into_iter().step_by(3));
+    }
     out
 }
 

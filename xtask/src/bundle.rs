@@ -16,8 +16,8 @@ const TESTS: [(&str, &str); 5] = [
     ("tactician-cuda", "gpu_fault"),
 ];
 
-/// Builds the program, the example that only runs plans (small, for the driver alone, and with all backends), and the
-/// tests, and puts them stripped into `bundle/`.
+/// Builds the program, the examples that run plans (small, for the driver alone, and with all backends) and take their
+/// times apart, and the tests, and puts them stripped into `bundle/`.
 pub(crate) fn run() -> Result<()> {
     let folder = PathBuf::from(ROOT).join("bundle");
     if folder.exists() {
@@ -27,8 +27,10 @@ pub(crate) fn run() -> Result<()> {
     cargo("the program", &["build", "--release", "--package", "tactician-cli"], &[])?;
     let runtime = ["build", "--release", "--package", "tactician-runtime", "--example", "run_plan"];
     cargo("the runtime program", &runtime, &[])?;
+    cargo("the program that takes times apart", &["build", "--release", "--example", "dissect"], &[])?;
     let release = target_folder().join("release");
     take(&release.join("tactician"), &folder.join("tactician"))?;
+    take(&release.join("examples/dissect"), &folder.join("dissect"))?;
     take(&release.join("examples/run_plan"), &folder.join("run_plan-all"))?;
     take(&small::build()?, &folder.join("run_plan"))?;
     for (package, test) in TESTS {
