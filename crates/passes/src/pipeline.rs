@@ -35,6 +35,7 @@ pub const PIPELINE: &[&dyn Rewrite] = &[
     &MergeTransposes,
     &TransposeToReshape,
     &MergeReshapes,
+    &ConversionPastReshape,
     &TransposeIntoMatMul,
     &BatchNormToAffine,
     &ResidualOrder,

@@ -1,5 +1,7 @@
 use crate::testing::*;
-use tactician_ir::{Binary, Concat, Expand, Graph, Op, Shape, Transpose, Unary, ValueId};
+use tactician_ir::{
+    Binary, Concat, DType, Expand, Expr, ExprNode, Graph, Op, Shape, Tensor, Transpose, Unary, ValueId,
+};
 
 fn with_input(build: impl FnOnce(&mut Graph) -> ValueId) -> Graph {
     let mut g = Graph::new("t");
@@ -36,6 +38,18 @@ fn folds_moderate_expansions_only() {
     assert_eq!(ops(&check("constant_fold", &expanded(8))), ["const", "pointwise"]);
     // 2 MiB from 64 bytes.
     unchanged("constant_fold", &expanded(1 << 15));
+}
+
+#[test]
+fn conversions_of_large_constants_fold() {
+    let mut g = Graph::new("t");
+    let x = input(&mut g, "x", &[1 << 20]);
+    let k = g.add_constant("k", Tensor::new(&[1 << 20], &vec![half::f16::ONE; 1 << 20]).unwrap());
+    let e = Expr::from_nodes(vec![ExprNode::Input(0), ExprNode::Cast(DType::F32, 0)]).unwrap();
+    let wide = g.add(Op::Pointwise(e), &[k], "wide").unwrap();
+    let y = binary(&mut g, Binary::Sub, x, wide);
+    g.mark_output("y", y);
+    assert_eq!(ops(&check("constant_fold", &g)), ["const", "pointwise"]);
 }
 
 #[test]
