@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tactician_device::{Device, DeviceInfo};
-use tactician_ir::{DType, Expr, Graph, Op, Operand, Problem, Region, TensorType, ValueId, Verified};
+use tactician_device::Device;
+use tactician_ir::{DType, Graph, Op, Problem, Region, TensorType, ValueId, Verified};
 use tactician_passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
 use tactician_plan::Plan;
 use tactician_runtime::target_of;
@@ -21,6 +21,7 @@ use crate::assemble::{Change, Chosen, Parts, assemble, describe};
 use crate::devices::DeviceName;
 use crate::error::BuildError;
 use crate::network::{Network, Shapes};
+use crate::regions::{apart, reformat_problems, served};
 
 /// Scratch that one step may use when the caller sets no budget: 1 GiB, above what tactics ask for in practice.
 pub const DEFAULT_WORKSPACE: u64 = 1 << 30;
@@ -177,7 +178,12 @@ impl<'a> Builder<'a> {
         self.tuning.tf32 = self.tf32.unwrap_or(self.tuning.tf32);
         let regions = self.policy.choose(&graph, &proposals(&graph)).into_regions();
         let regions = served(&graph, regions, device.info());
-        let problems: Vec<Problem> = regions.iter().map(|r| r.problem(&graph)).collect();
+        // Measured too, and taken where they are faster.
+        let splits: Vec<(usize, Vec<Region>)> = (regions.iter().enumerate())
+            .filter_map(|(i, r)| Some((i, apart(&graph, r, device.info())?)))
+            .collect();
+        let measured: Vec<Region> = regions.iter().chain(splits.iter().flat_map(|s| &s.1)).cloned().collect();
+        let problems: Vec<Problem> = measured.iter().map(|r| r.problem(&graph)).collect();
         let prepared = start.elapsed();
 
         let mut silent = |_: Progress<'_>| {};
@@ -187,7 +193,7 @@ impl<'a> Builder<'a> {
         };
         let start = Instant::now();
         let list: Vec<Vec<Tactic>> = problems.iter().map(|p| tactics(p, device.info())).collect();
-        let reformats = reformat_problems(&graph, &regions, &list);
+        let reformats = reformat_problems(&graph, &measured, &list);
         let all: Vec<Problem> = problems.iter().chain(reformats.values()).cloned().collect();
         let report = tune(device.as_ref(), &all, &mut table, &self.tuning, progress);
         if let Some(path) = &self.table
@@ -198,10 +204,10 @@ impl<'a> Builder<'a> {
         let report = report?;
         let context = table.context(&facts(device.as_ref()));
         let times = BuildTimes { prepare: prepared, tune: start.elapsed() };
-        Ok(Tuned {
+        let mut tuned = Tuned {
+            problems: regions.iter().map(|r| r.problem(&graph)).collect(),
             graph,
             regions,
-            problems,
             reformats,
             device,
             table,
@@ -210,7 +216,12 @@ impl<'a> Builder<'a> {
             times,
             precision: self.precision,
             tuning: self.tuning,
-        })
+        };
+        // The last first: the numbers of those before it stay.
+        for (at, parts) in splits.into_iter().rev() {
+            tuned.split_if_faster(at, parts);
+        }
+        Ok(tuned)
     }
 }
 
@@ -268,6 +279,22 @@ impl Tuned {
     /// How long it took.
     pub fn times(&self) -> BuildTimes {
         self.times
+    }
+
+    /// Puts `parts` in the place of region `at` if that makes the prediction shorter, whatever the workspace.
+    fn split_if_faster(&mut self, at: usize, parts: Vec<Region>) {
+        let predicted = |tuned: &Tuned| {
+            select(&tuned.instance(), tuned.tuning.workspace_limit).map_or(f64::INFINITY, |s| s.predicted_us)
+        };
+        let whole = predicted(self);
+        let (count, problems) =
+            (parts.len(), parts.iter().map(|r| r.problem(&self.graph)).collect::<Vec<_>>());
+        let region: Vec<Region> = self.regions.splice(at..=at, parts).collect();
+        let problem: Vec<Problem> = self.problems.splice(at..=at, problems).collect();
+        if predicted(self) >= whole {
+            self.regions.splice(at..at + count, region);
+            self.problems.splice(at..at + count, problem);
+        }
     }
 
     /// The selection problem: every region with its measured candidates, every value with its reformat costs.
@@ -448,71 +475,3 @@ fn check_bound(graph: &Graph) -> Result<(), BuildError> {
     }
     Ok(())
 }
-
-/// The regions, those that no tactic of the device serves divided: fusion does not know what a device can do.
-fn served(graph: &Graph, regions: Vec<Region>, device: &DeviceInfo) -> Vec<Region> {
-    let serves = |r: &Region| !tactics(&r.problem(graph), device).is_empty();
-    regions.into_iter().flat_map(|r| divided(graph, r, &serves)).collect()
-}
-
-/// A region in as few parts as can be served, each as long as possible: what is taken off its end becomes regions of its
-/// own. Single nodes are left as they are.
-fn divided(graph: &Graph, region: Region, serves: &dyn Fn(&Region) -> bool) -> Vec<Region> {
-    if region.nodes.len() == 1 || serves(&region) {
-        return vec![region];
-    }
-    let mut parts = Vec::new();
-    let mut rest = region.nodes.as_slice();
-    while !rest.is_empty() {
-        let part = (1..=rest.len()).rev().find_map(|len| {
-            let whole = len == region.nodes.len();
-            let rule = if rest[..len].contains(&region.anchor) { region.rule } else { "unfused" };
-            let part = Region::new(rule, graph, &rest[..len]).filter(|_| !whole)?;
-            (len == 1 || serves(&part)).then_some(part)
-        });
-        // Every single node of a region is a region.
-        let Some(part) = part else { return vec![region] };
-        rest = &rest[part.nodes.len()..];
-        parts.push(part);
-    }
-    parts
-}
-
-/// For every value that different layouts meet at: the identity on it, whose tactics are the changes of layout.
-fn reformat_problems(graph: &Graph, regions: &[Region], list: &[Vec<Tactic>]) -> BTreeMap<ValueId, Problem> {
-    let mut layouts: BTreeMap<ValueId, BTreeSet<Layout>> = BTreeMap::new();
-    for &i in graph.inputs() {
-        layouts.entry(i.value()).or_default().insert(Layout::Plain);
-    }
-    for (_, v) in graph.outputs() {
-        layouts.entry(*v).or_default().insert(Layout::Plain);
-    }
-    for (region, tactics) in regions.iter().zip(list) {
-        for t in tactics {
-            layouts.entry(region.output).or_default().insert(t.output);
-            for (&v, &l) in region.inputs.iter().zip(&t.inputs) {
-                layouts.entry(v).or_default().insert(l);
-            }
-        }
-    }
-    layouts
-        .into_iter()
-        .filter(|(v, set)| set.len() > 1 && graph.constant(*v).is_none())
-        .map(|(v, _)| {
-            let ty = graph.ty(v).clone();
-            let problem = Problem {
-                anchor: Op::Pointwise(Expr::identity()),
-                anchor_operands: 1,
-                operands: vec![Operand { ty: ty.clone(), constant: false }],
-                epilogue: Expr::identity(),
-                result: ty.clone(),
-                output: ty,
-            };
-            (v, problem)
-        })
-        .collect()
-}
-
-#[cfg(test)]
-#[path = "builder_tests.rs"]
-mod tests;

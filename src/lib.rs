@@ -15,6 +15,7 @@ mod error;
 mod network;
 mod random;
 mod refine;
+mod regions;
 pub mod zoo;
 
 pub use builder::{BuildTimes, Builder, DEFAULT_WORKSPACE, Tuned};

@@ -1,7 +1,9 @@
 use tactician_device::{CudaInfo, DeviceKind};
-use tactician_ir::{Binary, Conv, Tensor, Unary};
+use tactician_ir::{Binary, Conv, DType, Tensor, TensorType, Unary, Verified};
+use tactician_passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
 
 use super::*;
+use crate::network::{Network, Shapes};
 use crate::zoo;
 
 /// An H100 without libraries.
@@ -76,6 +78,24 @@ fn a_conversion_that_no_kernel_takes_in_is_computed_before() {
         assert_eq!(regions.len(), want, "{:?}", parts(&low, &regions));
         assert!(regions.iter().all(|r| !tactics(&r.problem(&low), &h100()).is_empty()));
     }
+}
+
+#[test]
+fn conversions_come_apart() {
+    let mut g = Graph::new("g");
+    let x = g.add_input("x", TensorType::known(DType::F32, &[1, 3, 8, 8])).unwrap();
+    let w = g.add_constant("w", Tensor::new(&[8, 3, 3, 3], &[0.5f32; 216]).unwrap());
+    let conv = g.add(Op::Conv(Conv::unit(2)), &[x, w], "conv").unwrap();
+    let relu = g.add(Op::Pointwise(Expr::unary(Unary::Relu)), &[conv], "relu").unwrap();
+    g.mark_output("y", relu);
+    let low = fused(g);
+    let regions = served(&low, Greedy.choose(&low, &proposals(&low)).into_regions(), &h100());
+    assert_eq!(parts(&low, &regions), ["conv x as f16+conv+relu+relu as f32"]);
+    let apart = apart(&low, &regions[0], &h100()).unwrap();
+    assert_eq!(parts(&low, &apart), ["unfused x as f16", "conv conv+relu", "unfused relu as f32"]);
+    // Nothing to take apart.
+    assert!(super::apart(&low, &apart[1], &h100()).is_none());
+    assert!(super::apart(&low, &apart[0], &h100()).is_none());
 }
 
 /// The canonical graph in `f16`.

@@ -1,0 +1,105 @@
+//! Which regions a build measures.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tactician_device::DeviceInfo;
+use tactician_ir::{Expr, ExprNode, Graph, NodeId, Op, Operand, Problem, Region, ValueId};
+use tactician_tactics::{Tactic, tactics};
+use tactician_types::Layout;
+
+/// The regions, those that no tactic of the device serves divided: fusion does not know what a device can do.
+pub(crate) fn served(graph: &Graph, regions: Vec<Region>, device: &DeviceInfo) -> Vec<Region> {
+    let serves = |r: &Region| !tactics(&r.problem(graph), device).is_empty();
+    regions.into_iter().flat_map(|r| divided(graph, r, &serves)).collect()
+}
+
+/// A region in as few parts as can be served, each as long as possible: what is taken off its end becomes regions of its
+/// own. Single nodes are left as they are.
+fn divided(graph: &Graph, region: Region, serves: &dyn Fn(&Region) -> bool) -> Vec<Region> {
+    if region.nodes.len() == 1 || serves(&region) {
+        return vec![region];
+    }
+    let mut parts = Vec::new();
+    let mut rest = region.nodes.as_slice();
+    while !rest.is_empty() {
+        let part = (1..=rest.len()).rev().find_map(|len| {
+            let whole = len == region.nodes.len();
+            let rule = if rest[..len].contains(&region.anchor) { region.rule } else { "unfused" };
+            let part = Region::new(rule, graph, &rest[..len]).filter(|_| !whole)?;
+            (len == 1 || serves(&part)).then_some(part)
+        });
+        // Every single node of a region is a region.
+        let Some(part) = part else { return vec![region] };
+        rest = &rest[part.nodes.len()..];
+        parts.push(part);
+    }
+    parts
+}
+
+/// A region of which conversions between float types at its ends are regions of their own: what takes them in may be
+/// slower by more than they take. `None` when there are none, or the device does not serve the rest.
+pub(crate) fn apart(graph: &Graph, region: &Region, device: &DeviceInfo) -> Option<Vec<Region>> {
+    let problem = region.problem(graph);
+    if matches!(problem.anchor, Op::Pointwise(_)) {
+        return None;
+    }
+    let first = region.nodes.iter().position(|&n| n == region.anchor)?;
+    let converts = |n: NodeId| match &graph.node(n).op {
+        Op::Pointwise(e) => matches!(e.nodes(), [ExprNode::Input(0), ExprNode::Cast(..)]),
+        _ => false,
+    };
+    let widens = problem.output.dtype != problem.result.dtype;
+    let end = region.nodes.len() - usize::from(widens && converts(*region.nodes.last()?));
+    if (first, end) == (0, region.nodes.len()) {
+        return None;
+    }
+    let one = |n: &NodeId| Region::new("unfused", graph, &[*n]);
+    let mut parts: Vec<Region> = region.nodes[..first].iter().filter_map(one).collect();
+    parts.push(Region::new(region.rule, graph, &region.nodes[first..end])?);
+    parts.extend(region.nodes[end..].iter().filter_map(one));
+    parts.iter().all(|r| !tactics(&r.problem(graph), device).is_empty()).then_some(parts)
+}
+
+/// For every value that different layouts meet at: the identity on it, whose tactics are the changes of layout.
+/// `regions` may be of several partitions.
+pub(crate) fn reformat_problems(
+    graph: &Graph,
+    regions: &[Region],
+    list: &[Vec<Tactic>],
+) -> BTreeMap<ValueId, Problem> {
+    let mut layouts: BTreeMap<ValueId, BTreeSet<Layout>> = BTreeMap::new();
+    for &i in graph.inputs() {
+        layouts.entry(i.value()).or_default().insert(Layout::Plain);
+    }
+    for (_, v) in graph.outputs() {
+        layouts.entry(*v).or_default().insert(Layout::Plain);
+    }
+    for (region, tactics) in regions.iter().zip(list) {
+        for t in tactics {
+            layouts.entry(region.output).or_default().insert(t.output);
+            for (&v, &l) in region.inputs.iter().zip(&t.inputs) {
+                layouts.entry(v).or_default().insert(l);
+            }
+        }
+    }
+    layouts
+        .into_iter()
+        .filter(|(v, set)| set.len() > 1 && graph.constant(*v).is_none())
+        .map(|(v, _)| {
+            let ty = graph.ty(v).clone();
+            let problem = Problem {
+                anchor: Op::Pointwise(Expr::identity()),
+                anchor_operands: 1,
+                operands: vec![Operand { ty: ty.clone(), constant: false }],
+                epilogue: Expr::identity(),
+                result: ty.clone(),
+                output: ty,
+            };
+            (v, problem)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "regions_tests.rs"]
+mod tests;
