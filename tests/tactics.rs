@@ -192,6 +192,38 @@ fn convolutions() {
     ]);
 }
 
+/// Few channels: windows over plain images, odd sizes and strides, filters that fill no tile.
+#[test]
+fn first_layers() {
+    let first = |x: [usize; 4],
+                 (filters, window): (usize, [usize; 2]),
+                 strides: [usize; 2],
+                 pads: [[usize; 2]; 2]| {
+        let op = Op::Conv(Conv {
+            strides: strides.to_vec(),
+            pads: pads.map(|[a, b]| (a, b)).to_vec(),
+            dilations: vec![1; 2],
+            groups: 1,
+        });
+        let bias = [filters, 1, 1];
+        let weights = [filters, x[1], window[0], window[1]];
+        problem(op, &[(&x, F, false), (&weights, F, true)], &[add((&bias, F, true)), relu()])
+    };
+    all_pass(&[
+        first([1, 3, 64, 64], (64, [7, 7]), [2, 2], [[3, 3], [3, 3]]),
+        first([2, 3, 37, 53], (64, [7, 7]), [2, 2], [[3, 3], [3, 3]]),
+        first([1, 3, 48, 40], (32, [3, 3]), [2, 2], [[1, 1], [1, 1]]),
+        first([1, 3, 30, 36], (64, [3, 3]), [1, 1], [[1, 1], [1, 1]]),
+        first([5, 1, 28, 28], (20, [5, 5]), [1, 1], [[2, 2], [2, 2]]),
+        first([1, 3, 19, 27], (70, [5, 5]), [1, 1], [[2, 2], [2, 2]]),
+        first([3, 2, 33, 34], (7, [3, 5]), [3, 3], [[0, 2], [2, 1]]),
+        first([1, 4, 40, 48], (96, [4, 4]), [4, 4], [[0, 0], [0, 0]]),
+        first([1, 4, 24, 32], (16, [4, 4]), [2, 2], [[1, 1], [1, 1]]),
+        first([4, 3, 24, 38], (65, [8, 8]), [4, 2], [[5, 1], [5, 0]]),
+        first([1, 4, 19, 22], (30, [8, 6]), [1, 3], [[9, 1], [11, 20]]),
+    ]);
+}
+
 #[test]
 fn transposed_convolutions() {
     let op = |stride: usize, pad: usize, extra: usize, groups: usize| {

@@ -89,6 +89,48 @@ fn tensor_cores(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
         ]);
         out.push(source("conv/first.cu", epilogue, &defines));
     }
+    stems(dtype, epilogue, out);
+}
+
+/// First layers: tile, filters, warps, channels, window, stride, load, shift, extra, padded, pitch, vector.
+fn stems(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
+    const NAMES: [&str; 16] = [
+        "TILE_H",
+        "TILE_W",
+        "TILE_N",
+        "WARPS_M",
+        "CHANNELS",
+        "WINDOW_H",
+        "WINDOW_W",
+        "STRIDE_H",
+        "STRIDE_W",
+        "LOAD",
+        "SHIFT",
+        "EXTRA",
+        "PADDED",
+        "ROW_PITCH",
+        "NHWC",
+        "VECTOR",
+    ];
+    for (i, values) in [
+        [8, 16, 64, 4, 3, 7, 7, 2, 2, 8, 1, 4, 8, 48, 0, 8],
+        [16, 16, 64, 8, 3, 3, 3, 1, 1, 8, 1, 6, 4, 48, 0, 8],
+        [8, 8, 64, 2, 3, 7, 7, 2, 2, 2, 1, 0, 8, 24, 0, 4],
+        [8, 16, 32, 4, 3, 3, 3, 2, 2, 1, 0, 0, 4, 96, 1, 8],
+        [16, 16, 32, 8, 1, 5, 5, 1, 1, 4, 0, 2, 8, 48, 0, 1],
+        [8, 16, 64, 4, 4, 8, 8, 4, 4, 1, 0, 0, 8, 72, 0, 8],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Short floats compile alike.
+        if dtype == DType::BF16 && i % 3 != 0 {
+            continue;
+        }
+        let mut defines = define(&std::array::from_fn::<_, 16, _>(|i| (NAMES[i], values[i])));
+        defines.extend(define(&[("ELEMENT", stored_type(dtype).unwrap_or(0))]));
+        out.push(source("conv/stem.cu", epilogue, &defines));
+    }
 }
 
 /// Kernels on CUDA cores.
