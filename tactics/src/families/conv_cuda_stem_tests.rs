@@ -68,9 +68,9 @@ fn windows_begin_at_words_and_patches_at_chunks() {
         for window in 1..=8 {
             for pad in 0..20 {
                 let lie = Lie::new(&image(width, window, 1, pad), Layout::Plain);
-                assert!(width % lie.load == 0 && lie.left % lie.load == 0, "{lie:?}");
+                assert!(width.is_multiple_of(lie.load) && lie.left.is_multiple_of(lie.load), "{lie:?}");
                 assert_eq!(lie.left, pad + lie.shift + lie.extra);
-                assert!(lie.extra % 2 == 0 && lie.shift + window <= lie.padded, "{lie:?}");
+                assert!(lie.extra.is_multiple_of(2) && lie.shift + window <= lie.padded, "{lie:?}");
             }
         }
     }
