@@ -29,6 +29,8 @@ use crate::stream::CudaStream;
 pub struct CudaDevice {
     info: DeviceInfo,
     context: Arc<Context>,
+    /// Runs the plan's CPU steps.
+    host: Option<Arc<dyn Device>>,
     pool: Arc<Pool>,
     modules: Modules,
     /// Compiled code by the hash of source, options and architecture.
@@ -75,6 +77,7 @@ impl CudaDevice {
             info,
             pool: Pool::new(context.clone(), name, u64::MAX),
             context,
+            host: None,
             modules: Modules::default(),
             #[cfg(feature = "nvrtc")]
             compiled: Mutex::default(),
@@ -91,6 +94,23 @@ impl CudaDevice {
     /// Bytes of the GPU's memory that this has allocated, blocks kept for the next allocation included.
     pub fn memory_held(&self) -> u64 {
         self.pool.held()
+    }
+
+    /// The same GPU with a CPU for steps that no kernel of the GPU serves: a device of the CPU with at most
+    /// [`crate::HOST_THREADS`] threads. Without one such steps cannot be prepared.
+    pub fn with_host(mut self, host: Arc<dyn Device>) -> CudaDevice {
+        let info = host.info();
+        let threads = info.cpu().map_or(0, |c| c.threads);
+        let kernels = info.properties.get("kernels").map_or("", String::as_str);
+        let text = format!("{}, {}, {threads} threads, kernels {kernels}", info.name, info.architecture());
+        self.info.properties.insert("host".to_owned(), text);
+        self.host = Some(host);
+        self
+    }
+
+    /// The CPU of [`CudaDevice::with_host`].
+    pub(crate) fn host(&self) -> Option<&Arc<dyn Device>> {
+        self.host.as_ref()
     }
 
     /// The GPU's context, which the driver and NVIDIA's libraries work in.

@@ -60,6 +60,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     "cuFuncGetAttribute",
     "cuFuncGetParamInfo",
     "cuLaunchKernelEx",
+    "cuLaunchHostFunc",
     "cuTensorMapEncodeTiled",
 ];
 

@@ -8,6 +8,7 @@ use crate::cublaslt;
 #[cfg(feature = "cudnn")]
 use crate::cudnn;
 use crate::device::CudaDevice;
+use crate::host_run::{HostRun, HostStep};
 use crate::launch::Launches;
 use crate::launch_step::LaunchStep;
 
@@ -19,6 +20,7 @@ const STEPS: &[(&str, Prepare)] = &[
     (Copy::NAME, |_, step| Ok(Box::new(Copy::prepare(step).map_err(bad(step))?))),
     #[cfg(feature = "cublaslt")]
     (cublaslt::MatmulStep::NAME, |device, step| cublaslt::prepare(step, device.context().ordinal())),
+    (HostRun::NAME, |device, step| Ok(Box::new(HostStep::prepare(step, device.context(), device.host())?))),
     (Launches::NAME, |device, step| {
         let made = LaunchStep::prepare(step, device.context(), device.modules(), device.limits());
         Ok(Box::new(made.map_err(bad(step))?))

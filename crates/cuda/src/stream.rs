@@ -6,6 +6,7 @@
 //! ask [`tactician_device::Device::health`] before going on.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,11 @@ use tactician_device::{DeviceError, Graph, Span, Stream, Work};
 #[cfg(feature = "cudnn")]
 use crate::cudnn;
 use crate::driver::{Context, check};
+use crate::host_call::{HostCall, HostFailure, Recorded};
+use crate::host_run::HostStep;
+use crate::memory::Pinned;
 
 /// A stream of a GPU. Timings do not nest.
-#[derive(Debug)]
 pub struct CudaStream {
     context: Arc<Context>,
     raw: CUstream,
@@ -31,6 +34,13 @@ pub struct CudaStream {
     /// Made when a step first needs it.
     #[cfg(feature = "cudnn")]
     cudnn: Option<cudnn::Handle>,
+    /// The CPU steps that were enqueued, by their number.
+    host: BTreeMap<u64, Arc<HostCall>>,
+    host_failure: Arc<HostFailure>,
+    /// Recordings with CPU steps that were launched here.
+    launched: Vec<Arc<Recorded>>,
+    /// While it records: the CPU steps in the recording.
+    recorded: Option<Recorded>,
 }
 
 // SAFETY: stream and events may be used from any thread; `&mut self` keeps it to one at a time.
@@ -80,6 +90,10 @@ impl CudaStream {
             mark: ptr::null_mut(),
             #[cfg(feature = "cudnn")]
             cudnn: None,
+            host: BTreeMap::new(),
+            host_failure: Arc::default(),
+            launched: Vec::new(),
+            recorded: None,
         };
         let untimed = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
         // SAFETY: the context is current; the pointers are to live handles, which `drop` destroys.
@@ -119,6 +133,45 @@ impl CudaStream {
             None => unsafe { cudnn::Handle::take(self.context.ordinal(), self.raw.cast())? },
         };
         Ok(self.cudnn.insert(handle))
+    }
+
+    /// A CPU step made ready for this stream, whose context is current, or for what it records. The stream keeps it until
+    /// it is done with it, and the recording for as long as it lives.
+    pub(crate) fn host_call(&mut self, step: &HostStep) -> Result<Arc<HostCall>, DeviceError> {
+        if self.recorded.is_none() {
+            self.forget_unwanted()?;
+        }
+        let (calls, failure) = match &mut self.recorded {
+            Some(r) => (&mut r.calls, &r.failure),
+            None => (&mut self.host, &self.host_failure),
+        };
+        if let Some(call) = calls.get(&step.id()) {
+            return Ok(call.clone());
+        }
+        let staging = Box::new(Pinned::alloc(&self.context, step.work().staged)?);
+        let call = Arc::new(HostCall::new(step.work(), staging, failure, step.alive())?);
+        calls.insert(step.id(), call.clone());
+        Ok(call)
+    }
+
+    /// Lets go of CPU steps that nobody can enqueue any more.
+    fn forget_unwanted(&mut self) -> Result<(), DeviceError> {
+        if self.host.values().all(|c| c.is_wanted()) {
+            return Ok(());
+        }
+        // SAFETY: our own stream, which does not record.
+        check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(self.raw) })?;
+        self.host.retain(|_, c| c.is_wanted());
+        Ok(())
+    }
+
+    /// What went wrong with CPU steps, now that the stream is done with all of them.
+    fn settle(&mut self) -> Result<(), DeviceError> {
+        let told = self.host_failure.tell();
+        let told = self.launched.iter().fold(told, |told, r| told.and(r.failure.tell()));
+        // Recordings that only this stream still knows.
+        self.launched.retain(|r| Arc::strong_count(r) > 1);
+        told
     }
 
     /// The context it belongs to.
@@ -231,7 +284,8 @@ impl Stream for CudaStream {
     fn synchronize(&mut self) -> Result<(), DeviceError> {
         self.context.make_current()?;
         // SAFETY: our own stream.
-        check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(self.raw) })
+        check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(self.raw) })?;
+        self.settle()
     }
 
     fn run(&mut self, work: &mut Work<'_>) -> Result<(), DeviceError> {
@@ -252,6 +306,7 @@ impl Stream for CudaStream {
             check("cuEventSynchronize", sys::cuEventSynchronize(self.end))?;
             check("cuEventElapsedTime", sys::cuEventElapsedTime_v2(&mut ms, self.start, self.end))?;
         }
+        self.settle()?;
         Ok(Duration::from_secs_f64(f64::from(ms).max(0.0) / 1e3))
     }
 
@@ -268,13 +323,15 @@ impl Stream for CudaStream {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: our own stream.
         check("cuStreamBeginCapture", unsafe { sys::cuStreamBeginCapture_v2(self.raw, mode) })?;
+        self.recorded = Some(Recorded::default());
         let done = work(self);
+        let host = Arc::new(self.recorded.take().unwrap_or_default());
         // The capture must end whatever came of the work.
         let current = self.context.make_current();
         let mut graph = ptr::null_mut();
         // SAFETY: our own stream, which is capturing; the pointer is to a live handle.
         let ended = check("cuStreamEndCapture", unsafe { sys::cuStreamEndCapture(self.raw, &mut graph) });
-        let mut recorded = CudaGraph { context: self.context.clone(), exec: ptr::null_mut() };
+        let mut recorded = CudaGraph { context: self.context.clone(), exec: ptr::null_mut(), host };
         let made = done.and(current).and(ended).and_then(|()| {
             // SAFETY: the graph that the capture made; the pointer is to a live handle, which `drop` destroys.
             unsafe {
@@ -296,10 +353,11 @@ impl Stream for CudaStream {
 }
 
 /// Work recorded by [`Stream::record`], ready to launch.
-#[derive(Debug)]
 struct CudaGraph {
     context: Arc<Context>,
     exec: CUgraphExec,
+    /// Its CPU steps, which streams that it was launched on keep too until they are done.
+    host: Arc<Recorded>,
 }
 
 // SAFETY: an executable graph may be used from any thread; `&mut self` keeps it to one at a time.
@@ -313,6 +371,9 @@ impl Graph for CudaGraph {
                 call: "cuGraphLaunch".into(),
                 reason: "the stream is another GPU's".into(),
             });
+        }
+        if !self.host.calls.is_empty() && !s.launched.iter().any(|r| Arc::ptr_eq(r, &self.host)) {
+            s.launched.push(self.host.clone());
         }
         // SAFETY: instantiated in `record` on this device; what it touches is still safe to touch by contract.
         check("cuGraphLaunch", unsafe { sys::cuGraphLaunch(self.exec, s.raw) })

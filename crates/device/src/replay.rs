@@ -23,8 +23,8 @@ use std::time::Duration;
 use tactician_types::Bytes;
 
 use crate::{
-    CpuInfo, Device, DeviceError, DeviceInfo, DeviceKind, Executable, HostBytes, HostMemory, Isa, Memory,
-    Span, StepDesc, Stream, Work, host_constants, host_pointer,
+    CodeSource, CpuInfo, Device, DeviceError, DeviceInfo, DeviceKind, Executable, HostBytes, HostMemory, Isa,
+    Memory, Span, StepDesc, Stream, Work, host_constants, host_pointer,
 };
 
 const NAME: &str = "the replay device";
@@ -63,6 +63,9 @@ struct Shared {
     scripts: BTreeMap<Key, Vec<Duration>>,
     failures: BTreeMap<Key, Failure>,
     memory_limit: u64,
+    /// Allocations of so many bytes and more fail.
+    refuses: Option<u64>,
+    compiles: bool,
     state: Mutex<State>,
 }
 
@@ -114,6 +117,8 @@ impl ReplayDevice {
                 scripts: BTreeMap::new(),
                 failures: BTreeMap::new(),
                 memory_limit: u64::MAX,
+                refuses: None,
+                compiles: false,
                 state: Mutex::default(),
             }),
         }
@@ -169,6 +174,16 @@ impl ReplayDevice {
         self.edit(|s| s.memory_limit = bytes)
     }
 
+    /// Refuses allocations of `bytes` bytes and more; each one refused is out of memory.
+    pub fn refuse_from(self, bytes: u64) -> Self {
+        self.edit(|s| s.refuses = Some(bytes))
+    }
+
+    /// Compiles: code is the source's text.
+    pub fn compiles(self) -> Self {
+        self.edit(|s| s.compiles = true)
+    }
+
     /// How often steps of this kernel ran, whatever their parameters.
     pub fn calls(&self, kernel: &str) -> u64 {
         self.shared.state().calls.iter().filter(|((k, _), _)| k == kernel).map(|(_, n)| n).sum()
@@ -199,7 +214,7 @@ impl Device for ReplayDevice {
     fn alloc(&self, bytes: u64) -> Result<Box<dyn Memory>, DeviceError> {
         let mut state = self.shared.state();
         let used = state.used.saturating_add(bytes);
-        if used > self.shared.memory_limit {
+        if used > self.shared.memory_limit || self.shared.refuses.is_some_and(|n| bytes >= n) {
             return Err(DeviceError::OutOfMemory { device: NAME.into(), wanted: Bytes(bytes), room: None });
         }
         let memory = HostMemory::alloc(bytes, NAME)?;
@@ -225,6 +240,14 @@ impl Device for ReplayDevice {
             outputs: step.outputs.to_vec(),
             shared: self.shared.clone(),
         }))
+    }
+
+    fn compile(&self, source: &CodeSource) -> Result<Arc<[u8]>, DeviceError> {
+        if self.shared.compiles {
+            return Ok(source.text.as_bytes().into());
+        }
+        let reason = "a replay device compiles only when it is told to".into();
+        Err(DeviceError::Failed { call: format!("compiling {}", source.name), reason })
     }
 
     fn health(&self) -> Result<(), DeviceError> {
@@ -407,6 +430,13 @@ mod tests {
         assert!(time(&device, "a", b"").is_ok() && device.health().is_ok());
         assert!(time(&device, "f", b"").is_err() && device.health().is_err());
         assert!(time(&device, "a", b"").is_err() && device.stream().unwrap().synchronize().is_err());
+    }
+
+    #[test]
+    fn large_allocations_can_be_refused() {
+        let device = ReplayDevice::new().refuse_from(100);
+        assert!(device.alloc(99).is_ok());
+        assert!(matches!(device.alloc(100), Err(DeviceError::OutOfMemory { .. })));
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod target;
 mod validate;
 
 pub use file::{ConstantBytes, Draft, FORMAT_VERSION, HEADER_LEN, LoadError, MAGIC, Plan, SaveError};
-pub use meta::{Constant, Place, PlanMeta, Port, Step, Target, ValueLife};
+pub use meta::{Constant, Needs, Place, PlanMeta, Port, Step, Target, ValueLife};
 pub use target::Mismatch;
 
 /// Alignment of constants and of arena offsets in bytes.

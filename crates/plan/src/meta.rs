@@ -123,6 +123,45 @@ pub struct Step {
     pub predicted_us: f64,
 }
 
+/// What runs a step, beside the plan's own device and its driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Needs {
+    /// Nothing: code in the plan, or the CPU's kernels in a plan for the CPU.
+    Nothing,
+    /// The library cuDNN.
+    Cudnn,
+    /// The library cuBLASLt.
+    CublasLt,
+    /// The CPU, in a plan for a GPU.
+    Host,
+}
+
+impl Needs {
+    /// For people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Needs::Nothing => "nothing else",
+            Needs::Cudnn => "cuDNN",
+            Needs::CublasLt => "cuBLASLt",
+            Needs::Host => "the host's CPU",
+        }
+    }
+}
+
+impl Step {
+    /// What it needs beside the plan's device.
+    pub fn needs(&self) -> Needs {
+        match self.kernel.split_once('.') {
+            Some(("cudnn", _)) => Needs::Cudnn,
+            Some(("cublaslt", _)) => Needs::CublasLt,
+            Some(("host", _)) => Needs::Host,
+            _ => Needs::Nothing,
+        }
+    }
+}
+
 /// Where a value lives and how long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValueLife {
