@@ -2,8 +2,8 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use tactician::ir::{Conv, DType, Graph, Op, Tensor, TensorType};
-use tactician::tuning::{TuneOptions, Verdict};
-use tactician::{Builder, Bytes, Engine, Network};
+use tactician::tuning::Verdict;
+use tactician::{Builder, Bytes, Engine, Network, TacticFilter};
 
 /// A convolution of `c` channels of `size` by `size` pixels to `k` channels.
 fn network(c: usize, k: usize, size: usize, window: usize) -> Network {
@@ -34,9 +34,8 @@ fn tactics(criterion: &mut Criterion) {
             .collect();
         list.sort();
         for (workspace, id) in list {
-            let only = vec![id.clone(), "reformat".into(), "pointwise".into(), "copy".into()];
-            let options = TuneOptions { only, ..TuneOptions::default() };
-            let plan = Builder::new().tuning(options).build(&net).expect("it was measured");
+            let one = TacticFilter::only([id.as_str(), "pointwise", "copy"]);
+            let plan = Builder::new().tactics(one).build(&net).expect("it was measured");
             let device = tactician::runtime::device_for(&plan.meta).expect("a CPU");
             let engine = Engine::new(plan, device).expect("it loads");
             let mut context = engine.new_context().expect("memory");

@@ -11,9 +11,9 @@ use tactician_passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
 use tactician_plan::Plan;
 use tactician_runtime::target_of;
 use tactician_select::{Candidate, Instance, RegionChoices, Selection, ValueChoices, select};
-use tactician_tactics::{Tactic, tactics};
+use tactician_tactics::{HOST_FAMILY, Tactic, TacticFilter, is_host};
 use tactician_tune::{
-    Progress, TacticTable, TuneError, TuneOptions, TuneReport, Verdict, facts, filtered, tune,
+    Progress, TacticTable, TuneError, TuneOptions, TuneReport, Verdict, allowed, facts, offered, tune,
 };
 use tactician_types::Layout;
 
@@ -44,6 +44,7 @@ pub struct Builder<'a> {
     shapes: Shapes,
     precision: DType,
     tf32: Option<bool>,
+    tactics: Option<TacticFilter>,
     table: Option<PathBuf>,
     policy: Arc<dyn FusionPolicy + 'a>,
     tuning: TuneOptions,
@@ -68,6 +69,7 @@ impl<'a> Builder<'a> {
             shapes: Shapes::new(),
             precision: DType::F32,
             tf32: None,
+            tactics: None,
             table: None,
             policy: Arc::new(Greedy),
             tuning: TuneOptions::default(),
@@ -118,6 +120,13 @@ impl<'a> Builder<'a> {
     /// tuning options say, which is no.
     pub fn tf32(mut self, allowed: bool) -> Self {
         self.tf32 = Some(allowed);
+        self
+    }
+
+    /// Which tactics may be used, such as `"own".parse()?` for kernels of this project alone. Default: what the tuning
+    /// options say, which is all.
+    pub fn tactics(mut self, filter: TacticFilter) -> Self {
+        self.tactics = Some(filter);
         self
     }
 
@@ -176,11 +185,14 @@ impl<'a> Builder<'a> {
             (graph, _) = canonicalize(lower(&graph, self.precision)?)?;
         }
         self.tuning.tf32 = self.tf32.unwrap_or(self.tuning.tf32);
+        if let Some(filter) = self.tactics.take() {
+            self.tuning.tactics = filter;
+        }
         let regions = self.policy.choose(&graph, &proposals(&graph)).into_regions();
-        let regions = served(&graph, regions, device.info());
+        let regions = served(&graph, regions, device.info(), &self.tuning);
         // Measured too, and taken where they are faster.
         let splits: Vec<(usize, Vec<Region>)> = (regions.iter().enumerate())
-            .filter_map(|(i, r)| Some((i, apart(&graph, r, device.info())?)))
+            .filter_map(|(i, r)| Some((i, apart(&graph, r, device.info(), &self.tuning)?)))
             .collect();
         let measured: Vec<Region> = regions.iter().chain(splits.iter().flat_map(|s| &s.1)).cloned().collect();
         let problems: Vec<Problem> = measured.iter().map(|r| r.problem(&graph)).collect();
@@ -192,10 +204,11 @@ impl<'a> Builder<'a> {
             None => &mut silent,
         };
         let start = Instant::now();
-        let list: Vec<Vec<Tactic>> = problems.iter().map(|p| tactics(p, device.info())).collect();
+        let list: Vec<Vec<Tactic>> =
+            problems.iter().map(|p| allowed(p, device.info(), &self.tuning)).collect();
         let reformats = reformat_problems(&graph, &measured, &list);
         let all: Vec<Problem> = problems.iter().chain(reformats.values()).cloned().collect();
-        let report = tune(device.as_ref(), &all, &mut table, &self.tuning, progress);
+        let report = tune_or_cross(device.as_ref(), &all, &mut table, &mut self.tuning, progress);
         if let Some(path) = &self.table
             && matches!(report, Ok(_) | Err(TuneError::Fault { .. }))
         {
@@ -276,6 +289,25 @@ impl Tuned {
         &self.report
     }
 
+    /// What the CPU computes inside the plan of a GPU.
+    pub fn host_regions(&self) -> Vec<HostRegion> {
+        let only_host = |p: &Problem| {
+            let list = allowed(p, self.device.info(), &self.tuning);
+            !list.is_empty() && list.iter().all(|t| is_host(&t.id))
+        };
+        let made = |(r, p): (&Region, &Problem)| {
+            let problem = p.to_string();
+            let rejected = self.tuning.on_host.contains(&problem);
+            (rejected || only_host(p)).then(|| HostRegion {
+                name: self.graph.node(r.anchor).name.clone(),
+                op: describe(&self.graph, r),
+                problem,
+                rejected,
+            })
+        };
+        self.regions.iter().zip(&self.problems).filter_map(made).collect()
+    }
+
     /// How long it took.
     pub fn times(&self) -> BuildTimes {
         self.times
@@ -327,11 +359,8 @@ impl Tuned {
     fn candidates(&self, problem: &Problem) -> Vec<Candidate> {
         let rows = self.table.rows(&self.context, &problem.to_string());
         // A table may hold what these options exclude.
-        let allowed: BTreeSet<String> = tactics(problem, self.device.info())
-            .into_iter()
-            .filter(|t| filtered(t, &self.tuning).is_none())
-            .map(|t| t.id)
-            .collect();
+        let allowed: BTreeSet<String> =
+            allowed(problem, self.device.info(), &self.tuning).into_iter().map(|t| t.id).collect();
         rows.into_iter()
             .flatten()
             .filter(|(id, r)| allowed.contains(*id) && r.workspace <= self.tuning.workspace_limit)
@@ -430,6 +459,7 @@ impl Tuned {
         let options = BTreeMap::from([
             ("workspace".to_owned(), workspace.to_string()),
             ("precision".to_owned(), if tf32 { "tf32".to_owned() } else { self.precision.to_string() }),
+            ("tactics".to_owned(), self.tuning.tactics.to_string()),
         ]);
         assemble(Parts {
             graph: &self.graph,
@@ -443,7 +473,7 @@ impl Tuned {
     }
 
     fn tactic(&self, problem: &Problem, id: &str) -> Result<Tactic, BuildError> {
-        tactics(problem, self.device.info())
+        offered(problem, self.device.info(), &self.tuning)
             .into_iter()
             .find(|t| t.id == id)
             .ok_or_else(|| BuildError::Bug { what: format!("the chosen tactic `{id}` has vanished") })
@@ -474,4 +504,51 @@ fn check_bound(graph: &Graph) -> Result<(), BuildError> {
         }
     }
     Ok(())
+}
+
+/// A region of a GPU's plan that the CPU computes, between two copies, because no kernel of the GPU that the options
+/// allow serves it, or none that does is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRegion {
+    /// The node that its steps are named after.
+    pub name: String,
+    /// Its operations, for people.
+    pub op: String,
+    /// The problem, as the tactic table names it.
+    pub problem: String,
+    /// Whether there are kernels for it, all of which were wrong or failed.
+    pub rejected: bool,
+}
+
+/// Measures. A problem for which every kernel of a GPU was rejected gets CPU steps, which the options say then.
+fn tune_or_cross(
+    device: &dyn Device,
+    problems: &[Problem],
+    table: &mut TacticTable,
+    options: &mut TuneOptions,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<TuneReport, TuneError> {
+    let mut before: Vec<(String, String, String)> = Vec::new();
+    // Without the compiler every kernel fails, which is to be mended and not to be worked around.
+    let compiles = device.info().cuda().is_some_and(|c| c.nvrtc.is_some());
+    loop {
+        match tune(device, problems, table, options, progress) {
+            Err(TuneError::AllRejected { problem, rejected })
+                if compiles
+                    && options.tactics.allows(HOST_FAMILY)
+                    && options.on_host.insert(problem.clone()) =>
+            {
+                // Those that the options exclude were not tried.
+                let tried = |id: &String| options.tactics.allows(id);
+                let tried = rejected.into_iter().filter(|(id, _)| tried(id));
+                before.extend(tried.map(|(id, reason)| (problem.clone(), id, reason)));
+            }
+            Ok(mut report) => {
+                before.append(&mut report.rejected);
+                report.rejected = before;
+                return Ok(report);
+            }
+            Err(e) => return Err(e),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use tactician_cpu::CpuDevice;
-use tactician_cuda::CudaDevice;
+use tactician_cuda::{CudaDevice, HOST_THREADS, host_threads};
 use tactician_device::{Device, DeviceError};
 
 /// A device by name: `cpu`, `cuda` (the first GPU) or `cuda:1`.
@@ -51,14 +51,19 @@ impl FromStr for DeviceName {
 }
 
 impl DeviceName {
-    /// Opens the device; `threads` are the CPU's, the caller's included (default: one a processor).
+    /// Opens the device; `threads` are the CPU's, the caller's included (default: one a processor). A GPU comes with the
+    /// CPU that computes what it has no kernel for, with at most [`HOST_THREADS`] threads.
     ///
     /// # Errors
     /// When there is no such device, or it cannot be used.
     pub fn open(self, threads: Option<usize>) -> Result<Arc<dyn Device>, DeviceError> {
         match self {
             DeviceName::Cpu => Ok(Arc::new(CpuDevice::new(threads)?)),
-            DeviceName::Cuda(n) => Ok(Arc::new(CudaDevice::new(n)?)),
+            DeviceName::Cuda(n) => {
+                let gpu = CudaDevice::new(n)?;
+                let threads = threads.map_or_else(host_threads, |n| n.min(HOST_THREADS));
+                Ok(Arc::new(gpu.with_host(Arc::new(CpuDevice::new(Some(threads))?))))
+            }
         }
     }
 

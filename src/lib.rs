@@ -18,7 +18,7 @@ mod refine;
 mod regions;
 pub mod zoo;
 
-pub use builder::{BuildTimes, Builder, DEFAULT_WORKSPACE, Tuned};
+pub use builder::{BuildTimes, Builder, DEFAULT_WORKSPACE, HostRegion, Tuned};
 pub use devices::DeviceName;
 pub use error::BuildError;
 pub use network::{InputInfo, Network};
@@ -29,12 +29,13 @@ pub use tactician_cuda as cuda;
 pub use tactician_device::{Device, DeviceError, DeviceInfo, Isa};
 pub use tactician_onnx::ImportError;
 pub use tactician_passes as passes;
-pub use tactician_plan::{LoadError, MAGIC as PLAN_MAGIC, Place, Plan, PlanMeta, SaveError, Step};
+pub use tactician_plan::{LoadError, MAGIC as PLAN_MAGIC, Needs, Place, Plan, PlanMeta, SaveError, Step};
 pub use tactician_reference as reference;
 pub use tactician_runtime as runtime;
 pub use tactician_runtime::{Context, Engine, EngineError, RunError, Tensor};
 pub use tactician_select as selection;
 pub use tactician_tactics as tactics;
+pub use tactician_tactics::TacticFilter;
 pub use tactician_tune as tuning;
 pub use tactician_types::{Bytes, DType, Layout};
 

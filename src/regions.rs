@@ -4,13 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tactician_device::DeviceInfo;
 use tactician_ir::{Expr, ExprNode, Graph, NodeId, Op, Operand, Problem, Region, ValueId};
-use tactician_tactics::{Tactic, tactics};
+use tactician_tactics::{Tactic, is_host};
+use tactician_tune::{TuneOptions, allowed};
 use tactician_types::Layout;
 
-/// The regions, those that no tactic of the device serves divided: fusion does not know what a device can do.
-pub(crate) fn served(graph: &Graph, regions: Vec<Region>, device: &DeviceInfo) -> Vec<Region> {
-    let serves = |r: &Region| !tactics(&r.problem(graph), device).is_empty();
-    regions.into_iter().flat_map(|r| divided(graph, r, &serves)).collect()
+/// The regions, those that no kernel of the device serves divided: fusion knows neither what a device can do nor which
+/// tactics are allowed. A region of which the CPU must compute a part crosses over as a whole, if it can.
+pub(crate) fn served(
+    graph: &Graph,
+    regions: Vec<Region>,
+    device: &DeviceInfo,
+    options: &TuneOptions,
+) -> Vec<Region> {
+    let list = |r: &Region| allowed(&r.problem(graph), device, options);
+    let at_home = |r: &Region| list(r).iter().any(|t| !is_host(&t.id));
+    let split = |r: Region| {
+        let parts = divided(graph, r.clone(), &at_home);
+        let whole = parts.len() == 1 || parts.iter().all(at_home) || list(&r).is_empty();
+        if whole { parts } else { vec![r] }
+    };
+    regions.into_iter().flat_map(split).collect()
 }
 
 /// A region in as few parts as can be served, each as long as possible: what is taken off its end becomes regions of its
@@ -38,7 +51,12 @@ fn divided(graph: &Graph, region: Region, serves: &dyn Fn(&Region) -> bool) -> V
 
 /// A region of which conversions between float types at its ends are regions of their own: what takes them in may be
 /// slower by more than they take. `None` when there are none, or the device does not serve the rest.
-pub(crate) fn apart(graph: &Graph, region: &Region, device: &DeviceInfo) -> Option<Vec<Region>> {
+pub(crate) fn apart(
+    graph: &Graph,
+    region: &Region,
+    device: &DeviceInfo,
+    options: &TuneOptions,
+) -> Option<Vec<Region>> {
     let problem = region.problem(graph);
     if matches!(problem.anchor, Op::Pointwise(_)) {
         return None;
@@ -57,7 +75,8 @@ pub(crate) fn apart(graph: &Graph, region: &Region, device: &DeviceInfo) -> Opti
     let mut parts: Vec<Region> = region.nodes[..first].iter().filter_map(one).collect();
     parts.push(Region::new(region.rule, graph, &region.nodes[first..end])?);
     parts.extend(region.nodes[end..].iter().filter_map(one));
-    parts.iter().all(|r| !tactics(&r.problem(graph), device).is_empty()).then_some(parts)
+    let at_home = |r: &Region| allowed(&r.problem(graph), device, options).iter().any(|t| !is_host(&t.id));
+    parts.iter().all(at_home).then_some(parts)
 }
 
 /// For every value that different layouts meet at: the identity on it, whose tactics are the changes of layout.

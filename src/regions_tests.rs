@@ -1,6 +1,7 @@
 use tactician_device::{CudaInfo, DeviceKind};
 use tactician_ir::{Binary, Conv, DType, Tensor, TensorType, Unary, Verified};
 use tactician_passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
+use tactician_tactics::tactics;
 
 use super::*;
 use crate::network::{Network, Shapes};
@@ -20,6 +21,11 @@ fn h100() -> DeviceInfo {
         cublaslt: None,
     };
     DeviceInfo { kind: DeviceKind::Cuda(info), name: "H100".into(), properties: BTreeMap::new() }
+}
+
+/// Every tactic.
+fn all() -> TuneOptions {
+    TuneOptions::default()
 }
 
 /// A convolution with a ReLU, a sum with `y`, and a sine.
@@ -74,7 +80,7 @@ fn a_conversion_that_no_kernel_takes_in_is_computed_before() {
         let relu = g.add(Op::Pointwise(Expr::unary(Unary::Relu)), &[conv], "relu").unwrap();
         g.mark_output("y", relu);
         let low = fused(g);
-        let regions = served(&low, Greedy.choose(&low, &proposals(&low)).into_regions(), &h100());
+        let regions = served(&low, Greedy.choose(&low, &proposals(&low)).into_regions(), &h100(), &all());
         assert_eq!(regions.len(), want, "{:?}", parts(&low, &regions));
         assert!(regions.iter().all(|r| !tactics(&r.problem(&low), &h100()).is_empty()));
     }
@@ -89,13 +95,13 @@ fn conversions_come_apart() {
     let relu = g.add(Op::Pointwise(Expr::unary(Unary::Relu)), &[conv], "relu").unwrap();
     g.mark_output("y", relu);
     let low = fused(g);
-    let regions = served(&low, Greedy.choose(&low, &proposals(&low)).into_regions(), &h100());
+    let regions = served(&low, Greedy.choose(&low, &proposals(&low)).into_regions(), &h100(), &all());
     assert_eq!(parts(&low, &regions), ["conv x as f16+conv+relu+relu as f32"]);
-    let apart = apart(&low, &regions[0], &h100()).unwrap();
+    let apart = apart(&low, &regions[0], &h100(), &all()).unwrap();
     assert_eq!(parts(&low, &apart), ["unfused x as f16", "conv conv+relu", "unfused relu as f32"]);
     // Nothing to take apart.
-    assert!(super::apart(&low, &apart[1], &h100()).is_none());
-    assert!(super::apart(&low, &apart[0], &h100()).is_none());
+    assert!(super::apart(&low, &apart[1], &h100(), &all()).is_none());
+    assert!(super::apart(&low, &apart[0], &h100(), &all()).is_none());
 }
 
 /// The canonical graph in `f16`.
@@ -107,7 +113,7 @@ fn fused(graph: Graph) -> Verified<Graph> {
 /// The launches of a network in `f16` on a GPU that are neither convolutions nor matrix products.
 fn others(net: &Network) -> Vec<String> {
     let g = fused(net.bind(&Shapes::new()).unwrap());
-    let regions = served(&g, Greedy.choose(&g, &proposals(&g)).into_regions(), &h100());
+    let regions = served(&g, Greedy.choose(&g, &proposals(&g)).into_regions(), &h100(), &all());
     let mut out = Vec::new();
     for r in &regions {
         let list = tactics(&r.problem(&g), &h100());

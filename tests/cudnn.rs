@@ -80,7 +80,7 @@ fn relu6(dtype: DType) -> Expr {
 #[test]
 fn every_engine_passes_the_gate() {
     let Some(device) = device() else { return };
-    let mut options = TuneOptions { only: vec!["conv.cudnn".into()], ..TuneOptions::default() };
+    let mut options = TuneOptions { tactics: "conv.cudnn".parse().unwrap(), ..TuneOptions::default() };
     options.timing.rounds = 1;
     options.timing.sample = Duration::from_micros(100);
     let mut problems = Vec::new();

@@ -15,12 +15,15 @@ mod cuda;
 mod cudnn;
 mod emission;
 pub mod epilogue;
+mod filter;
+mod host;
 pub mod layout;
 mod resize;
 
 use std::fmt;
 
 pub use emission::{Arg, Emission, Emit, EmitError, Packed, StepSpec};
+pub use filter::{ParseFilterError, TacticFilter, library_of};
 use tactician_device::{CodeSource, DeviceInfo};
 use tactician_ir::{Problem, Tensor};
 use tactician_types::{Growth, Layout};
@@ -80,9 +83,44 @@ pub fn copy_params(bytes: u64) -> Vec<u8> {
     postcard::to_stdvec(&tactician_cpu::Copy { bytes }).expect("a number always encodes")
 }
 
-/// All tactics of all families for a problem on a device, by name.
+/// The kernel of CPU steps in a GPU's plan.
+pub const HOST_KERNEL: &str = tactician_cuda::HostRun::NAME;
+
+/// The family of CPU steps in a GPU's plan.
+pub const HOST_FAMILY: &str = "host.cpu";
+
+/// The names of all families, sorted.
+pub fn families() -> Vec<&'static str> {
+    let mut names: Vec<&str> = ALL.iter().chain([&(&host::FAMILY as &dyn Family)]).map(|f| f.id()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The family in a tactic's name.
+pub fn family_of(id: &str) -> &str {
+    id.split_once('/').map_or(id, |(family, _)| family)
+}
+
+/// Whether a tactic computes on the CPU inside a GPU's plan.
+pub fn is_host(id: &str) -> bool {
+    family_of(id) == HOST_FAMILY
+}
+
+/// All tactics for a problem on a device, by name. Where no kernel of a GPU serves the problem, these are CPU steps.
 pub fn tactics(problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
+    tactics_where(problem, device, |_| true)
+}
+
+/// All tactics for a problem on a device, by name; on a GPU also CPU steps, if none of the others is acceptable.
+pub fn tactics_where(
+    problem: &Problem,
+    device: &DeviceInfo,
+    acceptable: impl Fn(&Tactic) -> bool,
+) -> Vec<Tactic> {
     let mut list: Vec<Tactic> = ALL.iter().flat_map(|f| f.tactics(problem, device)).collect();
+    if !list.iter().any(acceptable) {
+        list.extend(host::FAMILY.tactics(problem, device));
+    }
     list.sort_by(|a, b| a.id.cmp(&b.id));
     list
 }

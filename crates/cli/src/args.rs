@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tactician::{Bytes, DType, DeviceName};
+use tactician::{Bytes, DType, DeviceName, TacticFilter};
 
 /// Builds the fastest inference plan that fits a memory budget, and says why.
 #[derive(Debug, Parser)]
@@ -105,6 +105,18 @@ pub(crate) struct Measuring {
     /// How numbers inside the network are kept; inputs and outputs stay as they are
     #[arg(long, value_enum, default_value_t)]
     pub(crate) precision: Precision,
+    /// Which tactics may be used: `all`, `own`, or families, such as `conv.cuda,pool` or `-cudnn` [see --help]
+    ///
+    /// A list with commas. `all` is the default. `own` means kernels of this project alone, no cuDNN and no cuBLASLt: on
+    /// a GPU such a plan needs nothing but the driver. A family's name means this family and the others that are listed;
+    /// a name behind a minus means all but this one. A name stands for every family that has its words: `conv.cudnn` for
+    /// itself, `cudnn` for what calls cuDNN, `conv` for all convolutions, `host` for CPU steps in a plan for a GPU. With
+    /// a slash it is the beginning of a tactic's name, as `inspect` and warnings show them: `conv.cuda.mma/128x`.
+    ///
+    /// Changes of layout (`reformat`) belong to every list. Where a list leaves no kernel of the GPU for an operation,
+    /// the CPU computes it, if the list allows `host.cpu`; a warning says so.
+    #[arg(long, value_name = "LIST", default_value = "all", allow_hyphen_values = true)]
+    pub(crate) tactics: TacticFilter,
     /// Keep every operation by itself instead of fusing
     #[arg(long)]
     pub(crate) no_fusion: bool,

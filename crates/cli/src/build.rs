@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
-use tactician::{Builder, Bytes, Network, Plan, RefineOptions, Refined, Tuned, passes, zoo};
+use tactician::{
+    Builder, Bytes, HostRegion, Needs, Network, Plan, RefineOptions, Refined, Tuned, passes, zoo,
+};
 
 use crate::args::{Build, Measuring, Precision};
 use crate::error::CliError;
@@ -41,6 +43,7 @@ pub(crate) fn tune(
         builder = builder.device_named(name);
     }
     builder = builder.precision(measuring.precision.dtype()).tf32(measuring.precision == Precision::Tf32);
+    builder = builder.tactics(measuring.tactics.clone());
     if let Some(n) = measuring.threads {
         builder = builder.threads(n);
     }
@@ -60,7 +63,31 @@ pub(crate) fn tune(
     for (problem, tactic, reason) in &tuned.report().rejected {
         output::warn(format!("rejected {tactic} for {problem}: {reason}"));
     }
+    warn_of_host(&tuned.host_regions());
     Ok(tuned)
+}
+
+/// Most regions that the warning about CPU steps lists.
+const LISTED: usize = 10;
+
+/// Says what the CPU computes inside a plan for a GPU.
+fn warn_of_host(list: &[HostRegion]) {
+    if list.is_empty() {
+        return;
+    }
+    let mut text = format!(
+        "the CPU computes {} at every run, between two copies, because no kernel of the GPU does",
+        if list.len() == 1 { "1 region".to_owned() } else { format!("{} regions", list.len()) }
+    );
+    for r in list.iter().take(LISTED) {
+        let why =
+            if r.rejected { "every kernel was rejected" } else { "no kernel that may be used serves it" };
+        text += &format!("\n  `{}` ({}), {why}: {}", r.name, r.op, r.problem);
+    }
+    if list.len() > LISTED {
+        text += &format!("\n  and {} more", list.len() - LISTED);
+    }
+    output::warn(text);
 }
 
 /// Figures of a plan.
@@ -72,6 +99,8 @@ pub(crate) struct PlanFigures {
     pub(crate) weight_bytes: u64,
     pub(crate) steps: usize,
     pub(crate) tactics: usize,
+    /// Steps that the CPU computes in a plan for a GPU, by name.
+    pub(crate) host_steps: Vec<String>,
     pub(crate) predicted_us: f64,
 }
 
@@ -85,6 +114,7 @@ impl PlanFigures {
             weight_bytes: m.constant_bytes(),
             steps: m.steps.len(),
             tactics: m.steps.iter().map(|s| &s.tactic).collect::<BTreeSet<_>>().len(),
+            host_steps: m.steps.iter().filter(|s| s.needs() == Needs::Host).map(|s| s.name.clone()).collect(),
             predicted_us: m.predicted_us,
         }
     }
@@ -188,6 +218,9 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
         figures.tactics,
         micros(figures.predicted_us)
     ))?;
+    if !figures.host_steps.is_empty() {
+        output::line(format!("{} of the steps run on the CPU", figures.host_steps.len()))?;
+    }
     output::line(format!(
         "workspace {} of {}, arena {}, weights {}",
         Bytes(figures.workspace_used),

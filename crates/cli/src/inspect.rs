@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use tactician::passes::canonicalize;
 use tactician::tuning::{TacticTable, Verdict};
-use tactician::{BuildError, Bytes, Plan};
+use tactician::{BuildError, Bytes, Needs, Plan, PlanMeta};
 
 use crate::args::Inspect;
 use crate::build::network;
@@ -29,11 +29,31 @@ pub(crate) fn run(a: &Inspect) -> Result<(), CliError> {
     }
 }
 
+#[derive(Serialize)]
+struct PlanReport<'a> {
+    #[serde(flatten)]
+    meta: &'a PlanMeta,
+    /// What each step needs beside the device and its driver.
+    needs: Vec<Needs>,
+}
+
+/// What the steps need beside a GPU and its driver: `12 steps cuDNN, 1 step the host's CPU, 40 steps nothing else`.
+fn summary(needs: &[Needs]) -> String {
+    let mut counts: BTreeMap<Needs, usize> = BTreeMap::new();
+    needs.iter().for_each(|&n| *counts.entry(n).or_default() += 1);
+    let one = |(n, count): (Needs, usize)| {
+        format!("{count} {} {}", if count == 1 { "step" } else { "steps" }, n.name())
+    };
+    // What is needed first, what needs nothing last.
+    counts.into_iter().rev().map(one).collect::<Vec<_>>().join(", ")
+}
+
 fn plan(a: &Inspect, path: &Path) -> Result<(), CliError> {
     let plan = Plan::open(path).map_err(|e| CliError::plan(path, e))?;
     let m = &plan.meta;
+    let needs: Vec<Needs> = m.steps.iter().map(|s| s.needs()).collect();
     if a.json {
-        return output::json(m);
+        return output::json(&PlanReport { meta: m, needs });
     }
     output::line(format!("plan of {}, made by {}", m.network, m.producer))?;
     output::line(format!("for {} {} with {} threads", m.target.kind, m.target.isa, m.target.threads))?;
@@ -53,13 +73,18 @@ fn plan(a: &Inspect, path: &Path) -> Result<(), CliError> {
         Bytes(m.scratch_bytes),
         micros(m.predicted_us)
     ))?;
-    let mut t = table(&["#", "step", "what", "tactic", "scratch", "predicted"], &[1, 2, 3]);
-    for (i, s) in m.steps.iter().enumerate() {
+    if m.target.kind == "cuda" {
+        output::line(format!("beside the GPU's driver: {}", summary(&needs)))?;
+    }
+    let mut t = table(&["#", "step", "what", "tactic", "needs", "scratch", "predicted"], &[1, 2, 3, 4]);
+    for ((i, s), need) in m.steps.iter().enumerate().zip(&needs) {
+        let mark = if *need == Needs::Nothing { "" } else { need.name() };
         t.add_row([
             i.to_string(),
             s.name.clone(),
             s.op.clone(),
             s.tactic.clone(),
+            mark.to_owned(),
             Bytes(s.scratch.and_then(|p| m.len_of(p)).unwrap_or(0)).to_string(),
             micros(s.predicted_us),
         ]);

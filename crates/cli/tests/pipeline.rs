@@ -92,6 +92,31 @@ fn help_documents_everything() {
 }
 
 #[test]
+fn tactics_can_be_chosen() {
+    let dir = Folder::new();
+    let plan = dir.file("p.plan");
+    let build = |tactics: &str| {
+        json(&["build", "zoo:tiny", "--threads", "1", "--tactics", tactics, "-o", &plan, "--json"])
+    };
+    let tactics = || -> Vec<String> {
+        let plan = json(&["inspect", &plan, "--json"]);
+        assert!(plan["needs"].as_array().unwrap().iter().all(|n| n == "nothing"));
+        plan["steps"].as_array().unwrap().iter().map(|s| s["tactic"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(build("own")["host_steps"], serde_json::json!([]));
+    assert!(good(&["inspect", &plan]).contains("option tactics: own"));
+    build("-conv.cpu.gemm,-conv.cpu.winograd");
+    let without = tactics();
+    assert!(without.iter().any(|t| t.starts_with("conv.cpu.")));
+    assert!(!without.iter().any(|t| t.starts_with("conv.cpu.gemm") || t.starts_with("conv.cpu.winograd")));
+    bad(
+        &["build", "zoo:tiny", "--threads", "1", "--tactics", "conv", "-o", &plan],
+        &["not among the tactics"],
+    );
+    assert!(good(&["help", "build"]).contains("conv.cuda.mma/128x"));
+}
+
+#[test]
 fn wrong_arguments_exit_with_2() {
     for args in [
         &["bild"][..],
@@ -99,6 +124,8 @@ fn wrong_arguments_exit_with_2() {
         &["build", "m.onnx", "-o", "p", "--workspace", "much"],
         &["build", "m.onnx", "-o", "p", "--shape", "x"],
         &["build", "m.onnx", "-o", "p", "--threads", "0"],
+        &["build", "m.onnx", "-o", "p", "--tactics", "conv.magic"],
+        &["build", "m.onnx", "-o", "p", "--tactics", "own,cudnn"],
         &["bench", "p", "--seconds", "-1"],
         &["run", "p", "--input", "x"],
     ] {

@@ -81,6 +81,9 @@ const LIBRARIES: [Library; 2] = [
     Library { name: "cublaslt", prefix: "cublaslt.", built_in: cfg!(feature = "cublaslt") },
 ];
 
+/// The beginning of the names of kernels that the CPU runs in a GPU's plan.
+const HOST: &str = "host.";
+
 /// Whether some step of a plan comes from the library whose kernels begin with `prefix`.
 fn uses(meta: &PlanMeta, prefix: &str) -> bool {
     meta.steps.iter().any(|s| s.kernel.starts_with(prefix))
@@ -99,7 +102,7 @@ fn libraries_built_in(meta: &PlanMeta) -> Result<(), EngineError> {
 }
 
 /// The device that a plan asks for: the CPU with as many threads as it was built for, or the first GPU of its
-/// architecture, with the libraries that its steps come from.
+/// architecture, with the libraries that its steps come from and the CPU if it has steps for it.
 ///
 /// # Errors
 /// When no backend of this program serves it, or it cannot be started.
@@ -151,8 +154,23 @@ fn gpu_for(meta: &PlanMeta, times: &mut LoadTimes) -> Result<Arc<dyn Device>, En
         .collect();
     let ordinal = CudaDevice::find(&meta.target.isa).unwrap_or(0);
     let device = CudaDevice::with_libraries(ordinal, &needed)?;
+    let device = if uses(meta, HOST) { with_cpu(device)? } else { device };
     times.device = start.elapsed() - times.driver;
     Ok(Arc::new(device))
+}
+
+#[cfg(all(feature = "cuda", feature = "cpu"))]
+fn with_cpu(gpu: CudaDevice) -> Result<CudaDevice, EngineError> {
+    Ok(gpu.with_host(Arc::new(CpuDevice::new(Some(tactician_cuda::host_threads()))?)))
+}
+
+#[cfg(all(feature = "cuda", not(feature = "cpu")))]
+fn with_cpu(_: CudaDevice) -> Result<CudaDevice, EngineError> {
+    Err(EngineError::LeftOut {
+        what: "steps that the CPU computes in the plan of a GPU".into(),
+        feature: "cpu",
+        remedy: "or build the plan again with `--tactics -host`, which says what the GPU has no kernel for",
+    })
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -196,6 +214,9 @@ fn weighed(meta: &PlanMeta, list: Vec<Mismatch>) -> Vec<Mismatch> {
         let has_code = meta.steps.iter().any(|s| s.code.is_some());
         if m.field == "driver" && has_code && generation(&m.device) < compiler {
             m.remedy = "install a driver of that version, or build it again with a compiler of this driver's version";
+        }
+        if m.field == "host" {
+            return uses(meta, HOST).then_some(m);
         }
         (!["nvrtc", "kernels"].contains(&m.field.as_str())).then_some(m)
     };

@@ -126,6 +126,20 @@ fn what_only_building_uses_is_of_no_interest() {
 
 #[cfg(feature = "cuda")]
 #[test]
+fn the_host_counts_where_its_cpu_computes() {
+    for (kernel, warnings) in [("cuda.launch", 0), ("host.run", 1)] {
+        let on = |host: &str| {
+            let mut info = gpu(hopper());
+            info.properties.insert("host".into(), host.into());
+            info
+        };
+        let device = ReplayDevice::new().with_info(on("another CPU"));
+        let engine = Engine::new(plan(&on("some CPU"), kernel), Arc::new(device)).unwrap();
+        assert_eq!(engine.warnings().len(), warnings, "{kernel}");
+    }
+}
+
+#[test]
 fn a_plan_for_a_gpu_says_when_there_is_none() {
     let plan = plan(&gpu(hopper()), "cuda.launch");
     match device_for(&plan.meta) {

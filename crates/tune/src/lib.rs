@@ -10,11 +10,16 @@ mod cold;
 mod gate;
 mod images;
 mod measure;
+mod offer;
 mod table;
 mod timing;
 mod trial;
 mod tuner;
 
+pub use offer::{allowed, offered};
 pub use table::{Row, TABLE_VERSION, TableError, TacticTable, Timing, Verdict};
 pub use timing::TimingOptions;
 pub use tuner::{Progress, TuneError, TuneOptions, TuneReport, TuneTimes, facts, filtered, tune};
+
+#[cfg(test)]
+mod memory_tests;

@@ -47,6 +47,8 @@ pub(crate) fn measure(
     let turn = Turn::default();
     let start = Instant::now();
     let cold = Cold::of(device.info(), options.timing.max_runs);
+    // First, so that it is candidates that find no room.
+    let flush = cold.flush(device)?;
     let passed = check_all(device, stream, &turn, gate, problem, &runs, &cold, options)?;
     times.check += start.elapsed();
     let mut ready: Vec<Ready<'_>> = Vec::new();
@@ -65,7 +67,6 @@ pub(crate) fn measure(
     let mut shared = Vec::new();
     let failed = share(device, stream, gate, problem, &mut ready, &mut shared)?;
     rows.extend(failed.into_iter().map(|(t, v)| (t.id.clone(), Row::new(t, v))));
-    let flush = cold.flush(device)?;
     let mut entries: Vec<Entry<'_>> = ready
         .iter_mut()
         .map(|r| Entry {

@@ -1,17 +1,18 @@
 //! The tuner: for every problem, every tactic, once: filter, gate, time, record.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tactician_device::{CodeSource, Device, DeviceError, Stream};
 use tactician_ir::{Problem, Tensor};
-use tactician_tactics::{Tactic, tactics};
+use tactician_tactics::{Tactic, TacticFilter};
 use tactician_types::Bytes;
 use thiserror::Error;
 
 use crate::gate::Gate;
 use crate::measure::measure;
+use crate::offer::offered;
 use crate::table::{TacticTable, Verdict};
 use crate::timing::TimingOptions;
 
@@ -25,8 +26,10 @@ pub struct TuneOptions {
     pub workspace_limit: u64,
     /// Memory that one tactic may take on the device while tuning.
     pub tuning_memory: u64,
-    /// Only tactics whose name starts with one of these; empty: all.
-    pub only: Vec<String>,
+    /// Which tactics may be used.
+    pub tactics: TacticFilter,
+    /// Problems, by their text, that CPU steps are offered for on a GPU whatever else serves them.
+    pub on_host: BTreeSet<String>,
     /// Whether tactics may round the factors of products first, as TF32 does.
     pub tf32: bool,
     /// Refuse to time: a missing row is an error.
@@ -44,7 +47,8 @@ impl Default for TuneOptions {
         TuneOptions {
             workspace_limit: 1 << 30,
             tuning_memory: 4 << 30,
-            only: Vec::new(),
+            tactics: TacticFilter::default(),
+            on_host: BTreeSet::new(),
             tf32: false,
             frozen: false,
             gate: true,
@@ -180,7 +184,7 @@ pub fn tune(
     let mut report = TuneReport { problems: unique.len(), ..TuneReport::default() };
     let mut work = Vec::with_capacity(unique.len());
     for (key, problem) in &unique {
-        let all = tactics(problem, device.info());
+        let all = offered(problem, device.info(), options);
         if all.is_empty() {
             return Err(TuneError::NoTactic { problem: key.clone() });
         }
@@ -324,7 +328,7 @@ pub fn filtered(tactic: &Tactic, options: &TuneOptions) -> Option<String> {
             Bytes(options.workspace_limit)
         ));
     }
-    if !options.only.is_empty() && !options.only.iter().any(|p| tactic.id.starts_with(p.as_str())) {
+    if !options.tactics.allows(&tactic.id) {
         return Some("not among the tactics asked for".into());
     }
     if tactic.growth.inputs > 0.0 && !options.tf32 {

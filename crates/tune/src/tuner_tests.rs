@@ -17,7 +17,7 @@ fn problem() -> Problem {
 fn a_tactic_that_breaks_the_device_is_the_only_one_blamed() {
     let problem = problem();
     let quick = ReplayDevice::new();
-    let all = tactics(&problem, quick.info());
+    let all = offered(&problem, quick.info(), &TuneOptions::default());
     assert!(!all.is_empty());
     let options = TuneOptions { gate: false, ..TuneOptions::default() };
     let step = &all[0].emit(&[None, None]).unwrap().steps[0];
