@@ -30,6 +30,8 @@ for w in $what; do
         step gpu-runtime bundle/test-gpu_runtime --test-threads=1
         step gpu-fault bundle/test-gpu_fault
         step cudnn bundle/test-cudnn --test-threads=1
+        step gpu_host bundle/test-gpu_host --test-threads=1 --nocapture
+        step host bundle/test-host --nocapture
         step tactics env TACTICIAN_TEST_DEVICE=cuda bundle/test-tactics --test-threads=4
         ;;
     sanitize)

@@ -8,12 +8,14 @@ use anyhow::{Context, Result, bail};
 use crate::{ROOT, cargo, small, target_folder};
 
 /// Test programs that have something to say on a GPU: package and target.
-const TESTS: [(&str, &str); 5] = [
+const TESTS: [(&str, &str); 7] = [
     ("tactician", "tactics"),
     ("tactician", "gpu_runtime"),
     ("tactician", "cudnn"),
     ("tactician-cuda", "gpu"),
     ("tactician-cuda", "gpu_fault"),
+    ("tactician", "host"),
+    ("tactician-cuda", "gpu_host"),
 ];
 
 /// Builds the program, the examples that run plans (small, for the driver alone, and with all backends) and take their
