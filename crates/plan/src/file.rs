@@ -89,6 +89,9 @@ impl Draft {
         // SAFETY: the mapping is private and read-only. A process that truncates the file meanwhile would make reads
         // fail with SIGBUS; the documentation of `Plan::open` forbids that, as every user of mapped files must.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        // All of it is read soon; a system that does not take the hint reads it when it must.
+        #[cfg(unix)]
+        let _ = map.advise(memmap2::Advice::WillNeed);
         Draft::of(Source::Mapped(map))
     }
 

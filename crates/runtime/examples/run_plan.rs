@@ -7,12 +7,24 @@
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tactician_runtime::{Context, Engine, Tensor};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
     let start = Instant::now();
+    match run(start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // With nowhere to say it, the code says it.
+            let _ = writeln!(std::io::stderr(), "run_plan: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(start: Instant) -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1).peekable();
     let times = args.next_if(|a| a == "--times").is_some();
     let plan = args.next().ok_or("usage: run_plan [--times] PLAN [NAME=FILE.npy]...")?;
