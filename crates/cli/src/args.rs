@@ -162,15 +162,16 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// The plan
-    pub(crate) plan: PathBuf,
-    /// Seconds to measure for
+    /// The plan; several plans take turns, so that other load and changes of clock hit all alike
+    #[arg(required = true, value_name = "PLAN")]
+    pub(crate) plans: Vec<PathBuf>,
+    /// Seconds to measure for, each plan
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     pub(crate) seconds: f64,
-    /// Steps to show, slowest first; 0 shows none
+    /// Steps to show, slowest first; 0 times no steps
     #[arg(long, default_value_t = 15)]
     pub(crate) steps: usize,
-    /// Print figures as JSON
+    /// Print figures as JSON: an object, or a list of them for several plans
     #[arg(long)]
     pub(crate) json: bool,
 }

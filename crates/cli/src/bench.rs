@@ -1,9 +1,10 @@
 //! `bench`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use tactician::{Bytes, Context, Engine, Tensor};
+use tactician::{Bytes, Context, Engine, PlanMeta, Tensor};
 
 use crate::args::Bench;
 use crate::error::CliError;
@@ -45,23 +46,43 @@ struct Step<'a> {
     name: &'a str,
     op: &'a str,
     tactic: &'a str,
+    /// As [`Profile::how`] says. What a step adds to a recording can come out a little below zero.
     median_us: f64,
+    /// What it took when its tactic was measured apart from the network.
     predicted_us: f64,
     scratch: u64,
+}
+
+/// Every step of a plan.
+#[derive(Serialize)]
+struct Profile<'a> {
+    /// `recorded`: what each step adds to the recorded plan, the first also what it takes to start. `alone`: each timed
+    /// by itself while the plan runs step by step.
+    how: &'static str,
+    rounds: usize,
+    sum_us: f64,
+    steps: Vec<Step<'a>>,
 }
 
 #[derive(Serialize)]
 struct Report<'a> {
     network: &'a str,
+    plan: &'a Path,
     batch_per_second: f64,
     latency: Latency,
+    /// The median of each turn.
+    turns_us: Vec<f64>,
     predicted_us: f64,
     weight_bytes: u64,
     arena_bytes: u64,
     scratch_bytes: u64,
     binding_bytes: u64,
-    steps: Vec<Step<'a>>,
+    #[serde(flatten)]
+    profile: Option<Profile<'a>>,
 }
+
+/// Turns that several plans take.
+const TURNS: u32 = 5;
 
 /// A context with all inputs set.
 pub(crate) fn ready(engine: &Engine, mut inputs: Vec<(String, Tensor)>) -> Result<Context, CliError> {
@@ -74,41 +95,93 @@ pub(crate) fn ready(engine: &Engine, mut inputs: Vec<(String, Tensor)>) -> Resul
 }
 
 pub(crate) fn run(a: &Bench) -> Result<(), CliError> {
-    let engine = run::engine(&a.plan)?;
-    let mut context = ready(&engine, Vec::new())?;
-    let length = Duration::from_secs_f64(a.seconds);
-    let latency = Latency::new(&context.measure(length / 5, length)?);
-    let runs = ((a.seconds * 2e5 / latency.median_us) as usize).clamp(3, 200);
-    let profile = context.profile(runs)?;
-    let meta = engine.meta();
-    let mut steps: Vec<Step<'_>> = meta
-        .steps
-        .iter()
-        .zip(&profile)
-        .map(|(s, times)| Step {
-            name: &s.name,
-            op: &s.op,
-            tactic: &s.tactic,
-            median_us: Latency::new(times).median_us,
-            predicted_us: s.predicted_us,
-            scratch: s.scratch.and_then(|p| meta.len_of(p)).unwrap_or(0),
-        })
-        .collect();
-    let memory = engine.memory();
-    if a.json {
-        return output::json(&Report {
+    let mut loaded = Vec::with_capacity(a.plans.len());
+    for plan in &a.plans {
+        let engine = run::engine(plan)?;
+        let context = ready(&engine, Vec::new())?;
+        loaded.push((engine, context, Vec::new(), Vec::new()));
+    }
+    let turns = if loaded.len() == 1 { 1 } else { TURNS };
+    let length = Duration::from_secs_f64(a.seconds) / turns;
+    for _ in 0..turns {
+        for (_, context, times, medians) in &mut loaded {
+            let turn = context.measure(length / 5, length)?;
+            medians.push(Latency::new(&turn).median_us);
+            times.extend(turn);
+        }
+    }
+    let mut reports = Vec::with_capacity(loaded.len());
+    for (plan, (engine, context, times, turns_us)) in a.plans.iter().zip(&mut loaded) {
+        let (meta, memory, latency) = (engine.meta(), engine.memory(), Latency::new(times));
+        let profile = match a.steps {
+            0 => None,
+            _ => Some(profile(meta, context, a.seconds, latency.median_us)?),
+        };
+        reports.push(Report {
             network: &meta.network,
+            plan,
             batch_per_second: 1e6 / latency.mean_us,
             latency,
+            turns_us: std::mem::take(turns_us),
             predicted_us: meta.predicted_us,
             weight_bytes: memory.weights,
             arena_bytes: memory.arena,
             scratch_bytes: memory.scratch,
             binding_bytes: memory.bindings,
-            steps,
+            profile,
         });
     }
-    output::line(format!("{}: {:.1} runs/s", meta.network, 1e6 / latency.mean_us))?;
+    match (&reports[..], a.json) {
+        ([one], true) => output::json(one),
+        (several, true) => output::json(&several),
+        (list, false) => list.iter().try_for_each(|r| print(r, a)),
+    }
+}
+
+/// Times the steps for up to `seconds`; `whole_us` is what the plan takes.
+fn profile<'a>(
+    meta: &'a PlanMeta,
+    context: &mut Context,
+    seconds: f64,
+    whole_us: f64,
+) -> Result<Profile<'a>, CliError> {
+    let median = |samples: &Vec<Duration>| Latency::new(samples).median_us;
+    let (how, samples, times) = match context.profile_recorded(Duration::from_secs_f64(seconds))? {
+        Some(ends) => {
+            // What a step adds is the end of it less the end of the one before.
+            let at: Vec<f64> = ends.iter().map(median).collect();
+            let before = [0.0].into_iter().chain(at.iter().copied());
+            let added = at.iter().zip(before).map(|(end, start)| end - start).collect();
+            ("recorded", ends, added)
+        }
+        None => {
+            let runs = ((seconds * 2e5 / whole_us) as usize).clamp(3, 200);
+            let samples = context.profile(runs)?;
+            let times: Vec<f64> = samples.iter().map(median).collect();
+            ("alone", samples, times)
+        }
+    };
+    let steps: Vec<Step<'a>> = meta
+        .steps
+        .iter()
+        .zip(&times)
+        .map(|(s, &median_us)| Step {
+            name: &s.name,
+            op: &s.op,
+            tactic: &s.tactic,
+            median_us,
+            predicted_us: s.predicted_us,
+            scratch: s.scratch.and_then(|p| meta.len_of(p)).unwrap_or(0),
+        })
+        .collect();
+    let rounds = samples.first().map_or(0, Vec::len);
+    Ok(Profile { how, rounds, sum_us: times.iter().sum(), steps })
+}
+
+fn print(r: &Report<'_>, a: &Bench) -> Result<(), CliError> {
+    let latency = &r.latency;
+    let plan = if a.plans.len() > 1 { format!("{}, ", r.plan.display()) } else { String::new() };
+    output::line(format!("{plan}{}: {:.1} runs/s", r.network, r.batch_per_second))?;
     output::line(format!(
         "latency  min {}  mean {}  median {}  p90 {}  p95 {}  p99 {}  ({} runs, predicted {})",
         micros(latency.min_us),
@@ -118,19 +191,17 @@ pub(crate) fn run(a: &Bench) -> Result<(), CliError> {
         micros(latency.p95_us),
         micros(latency.p99_us),
         latency.runs,
-        micros(meta.predicted_us)
+        micros(r.predicted_us)
     ))?;
     output::line(format!(
         "memory   weights {}, arena {} (scratch {}), bindings {}",
-        Bytes(memory.weights),
-        Bytes(memory.arena),
-        Bytes(memory.scratch),
-        Bytes(memory.bindings)
+        Bytes(r.weight_bytes),
+        Bytes(r.arena_bytes),
+        Bytes(r.scratch_bytes),
+        Bytes(r.binding_bytes)
     ))?;
-    if a.steps == 0 {
-        return Ok(());
-    }
-    let sum: f64 = steps.iter().map(|s| s.median_us).sum();
+    let Some(profile) = &r.profile else { return Ok(()) };
+    let mut steps: Vec<&Step<'_>> = profile.steps.iter().collect();
     steps.sort_by(|x, y| y.median_us.total_cmp(&x.median_us));
     let mut t = table(&["step", "what", "tactic", "time", "share", "predicted", "scratch"], &[1, 2]);
     for s in steps.iter().take(a.steps) {
@@ -139,10 +210,19 @@ pub(crate) fn run(a: &Bench) -> Result<(), CliError> {
             s.op.to_owned(),
             s.tactic.to_owned(),
             micros(s.median_us),
-            format!("{:.1} %", s.median_us / sum * 100.0),
+            format!("{:.1} %", s.median_us / profile.sum_us * 100.0),
             micros(s.predicted_us),
             Bytes(s.scratch).to_string(),
         ]);
     }
-    output::line(format!("\nthe slowest of {} steps, each timed by itself:\n{t}", steps.len()))
+    let how = match profile.how {
+        "recorded" => "by what each adds to the recorded plan",
+        _ => "each timed by itself",
+    };
+    output::line(format!(
+        "\nthe slowest of {} steps, {how} (all of them {}, {} rounds):\n{t}",
+        steps.len(),
+        micros(profile.sum_us),
+        profile.rounds
+    ))
 }

@@ -57,7 +57,14 @@ fn figures_are_json() {
         assert!(bench["latency"][key].as_f64().unwrap() > 0.0, "{key}");
     }
     assert!(!bench["steps"].as_array().unwrap().is_empty());
+    assert!(bench["how"] == "alone" && bench["rounds"].as_u64().unwrap() >= 3);
     assert!(good(&["bench", &plan, "--seconds", "0.05"]).contains("p99"));
+    let turns = json(&["bench", &plan, &plan, "--seconds", "0.05", "--steps", "0", "--json"]);
+    for one in turns.as_array().unwrap() {
+        assert_eq!(one["turns_us"].as_array().unwrap().len(), 5);
+        assert!(one["plan"] == plan && one.get("steps").is_none(), "{one}");
+    }
+    assert_eq!(turns.as_array().unwrap().len(), 2);
     for file in [plan, dir.file("t.table"), dir.file("m.onnx"), "zoo:tiny".into()] {
         assert!(json(&["inspect", &file, "--json"]).is_object(), "{file}");
         assert!(good(&["inspect", &file]).lines().count() > 2, "{file}");

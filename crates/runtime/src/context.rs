@@ -423,3 +423,6 @@ impl Ports<'_> {
 fn names(ports: &[Port]) -> String {
     ports.iter().map(|p| format!("`{}`", p.name)).collect::<Vec<_>>().join(", ")
 }
+
+#[path = "profile.rs"]
+mod profile;

@@ -413,3 +413,18 @@ fn what_cannot_be_recorded_runs_step_by_step() {
     (0..4).for_each(|_| c.enqueue().unwrap());
     assert_eq!(counts(&device), (4, 1, 0));
 }
+
+#[test]
+fn a_recorded_plan_is_profiled_by_its_beginnings() {
+    let (engine, device) = recorder(false);
+    let mut c = engine.new_context().unwrap();
+    let samples = c.profile_recorded(Duration::ZERO).unwrap().unwrap();
+    assert_eq!(samples.iter().map(Vec::len).collect::<Vec<_>>(), [5]);
+    // The plan was recorded, then its one beginning; each round launches both.
+    assert_eq!(counts(&device), (1, 2, 1 + 2 * 5));
+    assert!(c.time(7).unwrap() > Duration::ZERO);
+    assert_eq!(counts(&device), (1, 2, 11 + 2 + 7));
+    let (engine, device) = recorder(true);
+    assert_eq!(engine.new_context().unwrap().profile_recorded(Duration::ZERO).unwrap(), None);
+    assert_eq!(counts(&device), (2, 1, 0));
+}
