@@ -1,15 +1,19 @@
-//! On a machine with a GPU and cuDNN, every tactic of `conv.cudnn` goes through the gate, and a plan of them runs when
-//! it is recorded. Elsewhere these tests say why they do nothing.
+//! On a machine with a GPU and cuDNN, every tactic of `conv.cudnn` goes through the gate. With cuDNN alone, whole
+//! networks are asked for their engines on a described H100 (`cargo xtask cudnn` fetches it). Elsewhere these tests say
+//! why they do nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![allow(clippy::print_stderr, reason = "it says why it does nothing")]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tactician::Device;
 use tactician::ir::*;
+use tactician::passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
 use tactician::tuning::{TacticTable, TuneOptions, Verdict, facts, tune};
-use tactician_cuda::CudaDevice;
+use tactician::{Device, DeviceInfo, Network, zoo};
+use tactician_cuda::{CudaDevice, cudnn};
+use tactician_device::{CudaInfo, DeviceKind};
 
 /// The GPU; says why a test does nothing where there is none.
 fn device() -> Option<CudaDevice> {
@@ -116,4 +120,59 @@ fn every_engine_passes_the_gate() {
     }
     let text: Vec<String> = report.rejected.iter().map(|(p, t, r)| format!("{t} for {p}: {r}")).collect();
     assert!(text.is_empty(), "{}", text.join("\n"));
+}
+
+/// An H100 that is not there, with the cuDNN that is; says why a test does nothing without one. `TACTICIAN_NEED_CUDNN`
+/// makes that a failure.
+fn described() -> Option<DeviceInfo> {
+    let version = cudnn::version();
+    if version.is_none() {
+        assert!(std::env::var_os("TACTICIAN_NEED_CUDNN").is_none(), "cuDNN is missing");
+        eprintln!("skipped: cuDNN is missing");
+    }
+    let cuda = CudaInfo {
+        capability: (9, 0),
+        multiprocessors: 132,
+        shared_bytes: 232_448,
+        l2_bytes: 52_428_800,
+        memory_bytes: 85_017_493_504,
+        driver: 13000,
+        nvrtc: None,
+        cudnn: Some(version?),
+        cublaslt: None,
+    };
+    Some(DeviceInfo { kind: DeviceKind::Cuda(cuda), name: "H100".into(), properties: BTreeMap::new() })
+}
+
+/// The different convolutions of a network as it is fused, with what follows them.
+fn convolutions(net: &Network, dtype: DType) -> Vec<Problem> {
+    let (mut g, _) = canonicalize(net.graph().unwrap()).unwrap();
+    if dtype != DType::F32 {
+        (g, _) = canonicalize(lower(&g, dtype).unwrap()).unwrap();
+    }
+    let regions = Greedy.choose(&g, &proposals(&g)).into_regions();
+    let problems: BTreeMap<String, Problem> =
+        regions.iter().map(|r| r.problem(&g)).map(|p| (p.to_string(), p)).collect();
+    problems.into_values().filter(|p| matches!(p.anchor, Op::Conv(_))).collect()
+}
+
+#[test]
+fn every_convolution_of_a_network_has_engines() {
+    let Some(device) = described() else { return };
+    for (name, net) in [("resnet50", zoo::resnet50(1)), ("vgg16", zoo::vgg16(8))] {
+        for dtype in [DType::F16, DType::BF16, DType::F32] {
+            let list = convolutions(&net, dtype);
+            assert!(list.len() >= 9, "{name} has {} convolutions", list.len());
+            let mut all = 0;
+            for p in &list {
+                let tactics = tactician_tactics::tactics(p, &device);
+                let own: Vec<_> = tactics.iter().filter(|t| t.id.starts_with("conv.cudnn/")).collect();
+                let free = own.iter().filter(|t| t.workspace == 0).count();
+                assert!(free > 0, "{name} {dtype}: none of {} without workspace for {p}", own.len());
+                all += own.len();
+            }
+            eprintln!("{name} {dtype}: {all} tactics for {} convolutions", list.len());
+            assert!(all >= 10 * list.len(), "{name} {dtype}: {all} tactics for {} convolutions", list.len());
+        }
+    }
 }

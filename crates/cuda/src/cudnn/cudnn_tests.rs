@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::target::Target;
 use super::*;
 
-fn h100() -> CudaInfo {
+pub(super) fn h100() -> CudaInfo {
     CudaInfo {
         capability: (9, 0),
         multiprocessors: 132,
@@ -22,14 +22,18 @@ fn h100() -> CudaInfo {
 
 /// What follows a convolution.
 #[derive(Clone, Copy, Default)]
-struct After {
+pub(super) struct After {
     residual: bool,
     bias: bool,
     function: Option<Function>,
 }
 
 /// A square convolution over `x [n, c, side, side]` with `k` filters of `window`, padded to keep the size at stride 1.
-fn convolution(dtype: DType, [n, c, side, k, window, stride]: [u64; 6], after: After) -> GraphSpec {
+pub(super) fn convolution(
+    dtype: DType,
+    [n, c, side, k, window, stride]: [u64; 6],
+    after: After,
+) -> GraphSpec {
     let pad = (window / 2) as u32;
     let out = (side + 2 * u64::from(pad) - window) / stride + 1;
     let y = [n, k, out, out];
@@ -69,11 +73,18 @@ fn convolution(dtype: DType, [n, c, side, k, window, stride]: [u64; 6], after: A
     GraphSpec { tensors, nodes }
 }
 
-const RELU: Option<Function> = Some(Function::Relu { upper: None });
+pub(super) const RELU: Option<Function> = Some(Function::Relu { upper: None });
 
-/// The library; says why a test does nothing where there is none.
-fn library() -> Option<&'static Cudnn> {
-    Cudnn::get().map_err(|e| eprintln!("skipped: {e}")).ok()
+/// The library; says why a test does nothing where there is none. `TACTICIAN_NEED_CUDNN` makes that a failure.
+pub(super) fn library() -> Option<&'static Cudnn> {
+    match Cudnn::get() {
+        Ok(cudnn) => Some(cudnn),
+        Err(e) if std::env::var_os("TACTICIAN_NEED_CUDNN").is_some() => panic!("{e}"),
+        Err(e) => {
+            eprintln!("skipped: {e}");
+            None
+        }
+    }
 }
 
 /// Without the GPU of this machine: the description alone.
@@ -81,7 +92,7 @@ fn described() -> Target {
     Target::Description(super::target::description(&h100()).to_string())
 }
 
-fn after(residual: bool, bias: bool, function: Option<Function>) -> After {
+pub(super) fn after(residual: bool, bias: bool, function: Option<Function>) -> After {
     After { residual, bias, function }
 }
 

@@ -20,6 +20,8 @@ mod target;
 
 #[cfg(test)]
 mod cudnn_tests;
+#[cfg(test)]
+mod support_tests;
 
 pub(crate) use handle::Handle;
 pub(crate) use step::prepare;
