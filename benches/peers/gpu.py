@@ -1,241 +1,271 @@
 #!/usr/bin/env python3
-"""Times ResNet-50 in Tactician, PyTorch, torch.compile and JAX/XLA on one GPU: the same weights, inputs and card.
+"""Times networks in Tactician, PyTorch, torch.compile and JAX/XLA on one GPU: the same weights, inputs and card.
 
-    gpu.py --tactician bundle/tactician [--batches 1 8 32] [--types f16 tf32 f32] [--max-autotune] [--out FILE]
+    gpu.py --tactician bundle/tactician --out FILE... [--networks resnet50 vgg16] [--batches 1 8] [--types f16 tf32]
+           [--engines torch_graph torch_compile jax tactician tactician_own] [--workspaces 512MiB 0] [--limit-seconds N]
+    gpu.py --merge A.json B.json --out C.json
 
-Needs torch, torchvision, onnx and onnxscript; jax is optional. Times are GPU times by events over replays of a captured
-graph where the engine has them, median of 30 samples. The batch normalisations are folded for every engine.
+Engines of one call take turns at every configuration. Every file of --out that exists is read first and what it has is
+not measured again, so peers and Tactician can be measured in one call or in several on the same machine; all files are
+written after every engine and every turn. Whatever fails becomes a row that says so, and the rest goes on. With
+--limit-seconds nothing begins that would probably not end in time.
+
+Needs torch and torchvision, and onnx for Tactician; jax for the engine jax. Batch norms are folded for every engine; the
+error is the relative L2 distance from PyTorch's output in f32.
 """
 import argparse
-import json
+import gc
 import os
-import subprocess
+import shutil
 import sys
-import tempfile
 import time
 
-import numpy as np
-import torch
-import torchvision
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
+from program import Failed, Program, bytes_of, gpu_facts, libraries  # noqa: E402
+from record import Clock, Record, load, median  # noqa: E402
 
-torch.backends.cudnn.benchmark = True
+ABOUT = (
+    "ms is the median of a run's device time: of PyTorch by events over many runs in a row (replays of a captured graph, "
+    "or calls of the compiled function), of Tactician by events around single launches of the recorded plan, each right "
+    "behind another; of JAX by the host over twenty calls in a row. turns_ms: the median of each turn. build_s: seconds "
+    "until the first output (Tactician: the whole `tactician build`; `measured` tactics were new to the table). "
+    "relative_l2: distance from PyTorch's output in f32. Weights are seeded, batch norms folded for all."
+)
+OURS = {"tactician": None, "tactician_own": "own"}
+ENGINES = ("torch_graph", "torch_compile", "torch_max_autotune", "jax", *OURS)
 
-
-def network():
-    """torchvision's ResNet-50 with seeded weights, batch norms folded."""
-    torch.manual_seed(1)
-    net = torchvision.models.resnet50(weights=None).eval()
-    for m in net.modules():
-        if isinstance(m, torch.nn.BatchNorm2d):
-            m.running_mean.uniform_(-0.1, 0.1)
-            m.running_var.uniform_(0.8, 1.2)
-    fuse = torch.nn.utils.fusion.fuse_conv_bn_eval
-    for m in net.modules():
-        for name, child in list(m.named_children()):
-            if isinstance(child, torch.nn.BatchNorm2d) and name.startswith("bn"):
-                conv = "conv" + name[2:]
-                setattr(m, conv, fuse(getattr(m, conv), child))
-                setattr(m, name, torch.nn.Identity())
-            elif isinstance(child, torch.nn.Sequential) and name == "downsample":
-                child[0], child[1] = fuse(child[0], child[1]), torch.nn.Identity()
-    return net
+# Seconds that a build of Tactician which measures is guessed to take before there was one.
+GUESS = 90.0
 
 
-def median_ms(launch, samples=30):
-    """GPU milliseconds of one launch."""
-    for _ in range(5):
-        launch()
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    launch()
-    torch.cuda.synchronize()
-    runs = max(1, min(100, int(0.02 / (time.perf_counter() - start))))
-    times = []
-    for _ in range(samples):
-        a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        a.record()
-        for _ in range(runs):
-            launch()
-        b.record()
-        torch.cuda.synchronize()
-        times.append(a.elapsed_time(b) / runs)
-    return float(np.median(times))
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--tactician", help="the program")
+    p.add_argument("--networks", nargs="+", default=["resnet50"],
+                   choices=["resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0"])
+    p.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
+    p.add_argument("--types", nargs="+", default=["f16"], choices=["f16", "tf32", "f32", "bf16"])
+    p.add_argument("--engines", nargs="+", default=["torch_graph", "torch_compile", "jax", "tactician"], choices=ENGINES)
+    p.add_argument("--workspaces", nargs="+", default=["512MiB"], help="a plan each, from one measuring pass")
+    p.add_argument("--turns", type=int, default=3)
+    p.add_argument("--seconds", type=float, default=1.0, help="measuring time of each plan of Tactician, all turns")
+    p.add_argument("--profile", action="store_true", help="keep what every step of the largest workspace adds")
+    p.add_argument("--device", default="cuda", help="of Tactician")
+    p.add_argument("--table", default="target/gpu/gpu.tac")
+    p.add_argument("--work", default="target/gpu", help="folder for models and plans")
+    p.add_argument("--out", nargs="+", required=True)
+    p.add_argument("--merge", nargs="+", help="only merge these files into --out")
+    p.add_argument("--redo", action="store_true", help="measure again what the files have")
+    p.add_argument("--limit-seconds", type=float)
+    a = p.parse_args()
+    if not a.merge and not a.tactician and any(e in OURS for e in a.engines):
+        p.error("--tactician is needed for the engines tactician and tactician_own")
+    return a
 
 
-def set_tf32(on):
-    torch.backends.cuda.matmul.allow_tf32 = on
-    torch.backends.cudnn.allow_tf32 = on
+class Configuration:
+    """One network, type and batch: what all engines get."""
+
+    def __init__(self, a, name, kind, batch):
+        import networks
+        import torch
+        from engines import DTYPES, double, set_tf32
+
+        self.name, self.kind, self.batch = name, kind, batch
+        cuda = "cuda" if torch.cuda.is_available() else "cpu"
+        plain, self.model = networks.load(name, os.path.join(a.work, "models"))
+        plain = plain.to(cuda)
+        self.images = networks.images(batch, batch + 1)
+        set_tf32(False)
+        with torch.no_grad():
+            self.want = double(plain(self.images.to(cuda)))
+        set_tf32(kind == "tf32")
+        # Peers run channels last, which is their fast layout for convolutions.
+        last = {"dtype": DTYPES[kind], "memory_format": torch.channels_last}
+        self.net, self.x = plain.to(**last), self.images.to(cuda).to(**last)
+        self.row = {"network": name, "type": kind, "batch": batch}
+
+    def error(self, output):
+        import numpy as np
+
+        return float(np.linalg.norm(output - self.want) / np.linalg.norm(self.want))
 
 
-def torch_graph(net, x):
-    with torch.no_grad():
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                net(x)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            net(x)
-        return median_ms(graph.replay)
+class Run:
+    """Everything that is measured in one call."""
 
+    def __init__(self, a):
+        self.a, self.clock, self.record = a, Clock(a.limit_seconds), Record(a.out, ABOUT)
+        self.program = Program(a.tactician, a.device, a.table, self.clock) if a.tactician else None
+        os.makedirs(os.path.dirname(os.path.abspath(a.table)), exist_ok=True)
+        self.machine = self.record.machine(self.facts())
+        self.failed = 0
 
-def torch_compiled(net, x, mode):
-    torch._dynamo.reset()
-    start = time.perf_counter()
-    with torch.no_grad():
-        compiled = torch.compile(net, mode=mode)
-        for _ in range(3):
-            compiled(x)
-        torch.cuda.synchronize()
-        build = time.perf_counter() - start
-        return median_ms(lambda: compiled(x)), build
+    def facts(self):
+        import torch
 
+        facts = {**gpu_facts(), "torch": torch.__version__, "torch_cuda": torch.version.cuda}
+        facts["torch_cudnn"] = torch.backends.cudnn.version() if torch.cuda.is_available() else None
+        if "jax" in self.a.engines:
+            import importlib.metadata
 
-def jax_xla(net, x, kind):
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    import jax
-    import jax.numpy as jnp
-    from jax import lax
+            try:
+                facts["jax"] = importlib.metadata.version("jax")
+            except importlib.metadata.PackageNotFoundError:
+                pass
+        return {**facts, **(libraries(self.program) if self.program else {})}
 
-    dtype = jnp.float16 if kind == "f16" else jnp.float32
-    jax.config.update("jax_default_matmul_precision", "highest" if kind == "f32" else "default")
+    def put(self, row, **more):
+        row.update(more)
+        self.record.put({**row, "machine": self.machine})
 
-    def leaf(t, perm=None):
-        a = t.detach().float().cpu().numpy()
-        return jnp.asarray(a.transpose(perm) if perm else a, dtype)
+    def fail(self, row, problem):
+        self.failed += 1
+        print(f"  {row['engine']}: {str(problem)[-400:]}", file=sys.stderr, flush=True)
+        self.put({**row, "error": str(problem)[-1500:]})
 
-    def conv(m):
-        return leaf(m.weight, (2, 3, 1, 0)), leaf(m.bias), m.stride, m.padding
+    def missing(self, row, engine):
+        """Workspaces (None for a peer) of an engine that have no time yet."""
+        of = self.a.workspaces if engine in OURS else [None]
+        return [w for w in of if self.a.redo or not self.record.has(**row, engine=engine, workspace=w)]
 
-    def apply(c, x):
-        w, b, stride, pad = c
-        pads = [(p, p) for p in pad]
-        dims = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(x, w, stride, pads, dimension_numbers=dims) + b
+    def configuration(self, name, kind, batch):
+        row = {"network": name, "type": kind, "batch": batch}
+        wanted = {e: w for e in self.a.engines if (w := self.missing(row, e))}
+        if not wanted or not self.clock.enough("configuration", 10):
+            return
+        print(f"{name} batch {batch} {kind}, {self.clock.left():.0f} s left", flush=True)
+        folder = os.path.join(self.a.work, f"{name}-{batch}-{kind}")
+        os.makedirs(folder, exist_ok=True)
+        try:
+            c = Configuration(self.a, name, kind, batch)
+            # Samplers give milliseconds of one or several rows. Peers are prepared first: what they compile does not
+            # disturb what is timed later.
+            samplers = []
+            for engine, workspaces in sorted(wanted.items(), key=lambda e: e[0] in OURS):
+                begin = self.ours if engine in OURS else self.peer
+                samplers.append(begin(c, engine, workspaces, folder))
+            self.turns([s for s in samplers if s])
+        except Exception as e:  # A configuration that fails as a whole, for want of memory say.
+            self.fail({**row, "engine": "all", "workspace": None}, e)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            self.clean()
 
-    stem = conv(net.conv1)
-    blocks = []
-    for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
-        for b in layer:
-            blocks.append(([conv(c) for c in (b.conv1, b.conv2, b.conv3)], conv(b.downsample[0]) if b.downsample else None))
-    fc = leaf(net.fc.weight, (1, 0)), leaf(net.fc.bias)
+    def peer(self, c, engine, _workspaces, _folder):
+        from engines import GUESS as SECONDS
+        from engines import PEERS
 
-    def forward(x):
-        x = jax.nn.relu(apply(stem, x))
-        window, steps, pads = (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
-        x = lax.reduce_window(x, jnp.array(-jnp.inf, dtype), lax.max, window, steps, pads)
-        for (a, b, c), short in blocks:
-            y = apply(c, jax.nn.relu(apply(b, jax.nn.relu(apply(a, x)))))
-            x = jax.nn.relu(y + (apply(short, x) if short else x))
-        return x.mean((1, 2)) @ fc[0] + fc[1]
+        row = {**c.row, "engine": engine, "workspace": None}
+        if engine == "jax" and c.name != "resnet50":
+            return None
+        if not self.clock.enough(engine, SECONDS[engine]):
+            print(f"  {engine}: not begun, {self.clock.left():.0f} s are left", flush=True)
+            return None
+        start = time.monotonic()
+        try:
+            ready = PEERS[engine](net=c.net, x=c.x, name=c.name, kind=c.kind)
+            self.put(row, build_s=ready.build_s, relative_l2=c.error(ready.output))
+            return [row], lambda: [ready.sample(10)]
+        except Exception as e:  # A peer that fails is recorded, and the rest goes on.
+            self.fail(row, e)
+            return None
+        finally:
+            self.clock.took(engine, time.monotonic() - start)
 
-    value = jnp.asarray(x.float().cpu().numpy().transpose(0, 2, 3, 1), dtype)
-    run = jax.jit(forward)
-    start = time.perf_counter()
-    run(value).block_until_ready()
-    build = time.perf_counter() - start
-    for _ in range(5):
-        run(value).block_until_ready()
-    times = []
-    for _ in range(15):
-        start = time.perf_counter()
-        for _ in range(20):
-            last = run(value)
-        last.block_until_ready()
-        times.append((time.perf_counter() - start) / 20 * 1e3)
-    return float(np.median(times)), build
+    def ours(self, c, engine, workspaces, folder):
+        import numpy as np
 
+        if not self.clock.enough(f"build {c.name}", GUESS):
+            print(f"  {engine}: not begun, {self.clock.left():.0f} s are left", flush=True)
+            return None
+        shape, start = f"input={'x'.join(map(str, c.images.shape))}", time.monotonic()
+        x = os.path.join(folder, "x.npy")
+        np.save(x, c.images.numpy())
+        plans = {w: os.path.join(folder, f"{engine}-{w}.plan") for w in workspaces}
+        rows = []
+        try:
+            for w, figures in self.program.builds(c.model, plans, c.kind, shape, OURS[engine]):
+                row = {**c.row, "engine": engine, "workspace": w}
+                try:
+                    if isinstance(figures, Failed):
+                        raise figures
+                    [y, *_] = self.program.run(plans[w], {"input": x}, os.path.join(folder, f"out-{engine}-{w}"))
+                    keep = ("build_s", "tune_seconds", "measured", "reused", "rejected", "workspace_used", "steps")
+                    self.put(row, **{k: figures[k] for k in keep}, predicted_ms=figures["predicted_us"] / 1e3,
+                             relative_l2=c.error(np.load(y).astype(np.float64)))
+                    rows.append(row)
+                except Exception as e:  # One plan that fails leaves the others.
+                    self.fail(row, e)
+        except Failed as e:
+            self.fail({**c.row, "engine": engine, "workspace": max(workspaces, key=bytes_of)}, e)
+        self.clock.took(f"build {c.name}", time.monotonic() - start)
+        paths = [plans[r["workspace"]] for r in rows]
+        if not rows:
+            return None
+        if self.a.profile and engine == "tactician":
+            largest = max(range(len(rows)), key=lambda i: bytes_of(rows[i]["workspace"]))
+            try:
+                [report] = self.program.bench(paths[largest:largest + 1], 0.5, steps=1)
+                rows[largest]["profile"] = {k: report[k] for k in ("how", "sum_us", "rounds", "steps")}
+            except Failed as e:
+                print(f"  no profile: {e}", file=sys.stderr, flush=True)
+        seconds = self.a.seconds / self.a.turns
+        return rows, lambda: [[r["latency"]["median_us"] / 1e3] for r in self.program.bench(paths, seconds)]
 
-def tactician(program, model, x, kind, table, want, folder, workspace):
-    plan, out = os.path.join(folder, "m.plan"), os.path.join(folder, "out")
-    shape = "x".join(map(str, x.shape))
-    start = time.perf_counter()
-    build = [program, "build", model, f"--shape=input={shape}", "--device", "cuda", "--precision", kind, "--table", table]
-    done = subprocess.run([*build, "--workspace", workspace, "-o", plan, "--json"], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    seconds = time.perf_counter() - start
-    figures = json.loads(done.stdout)
-    np.save(os.path.join(folder, "x.npy"), x.cpu().numpy())
-    subprocess.run([program, "run", plan, "--input", f"input={folder}/x.npy", "--output-dir", out], check=True, capture_output=True)
-    got = np.load(os.path.join(out, os.listdir(out)[0])).astype(np.float64)
-    error = float(np.linalg.norm(got - want) / np.linalg.norm(want))
-    done = subprocess.run([program, "bench", plan, "--seconds", "2", "--json"], check=True, capture_output=True, text=True)
-    bench = json.loads(done.stdout)
-    keys = ("measured", "rejected", "predicted_us", "workspace_used", "steps")
-    return {
-        "ms": bench["latency"]["median_us"] / 1e3,
-        "build_s": seconds,
-        "relative_l2_to_torch_f32": error,
-        **{k: figures[k] for k in keys},
-        "slowest_steps": sorted(bench["steps"], key=lambda s: -s["median_us"])[:20],
-    }
+    def turns(self, samplers):
+        """Times everything that is ready, turn by turn."""
+        beside = sorted({r["engine"] for rows, _ in samplers for r in rows})
+        samples = {}
+        for turn in range(self.a.turns):
+            for rows, sample in list(samplers):
+                if self.clock.left() < 2 and turn:
+                    continue
+                try:
+                    for row, got in zip(rows, sample()):
+                        mine = samples.setdefault(id(row), ([], []))
+                        mine[0].extend(got)
+                        mine[1].append(median(got))
+                        self.put(row, ms=median(mine[0]), turns_ms=mine[1], beside=beside)
+                except Exception as e:  # As above.
+                    samplers.remove((rows, sample))
+                    for row in rows:
+                        self.fail(row, e)
+        for rows, _ in samplers:
+            for r in rows:
+                of = f" at {r['workspace']}" if r["workspace"] else ""
+                print(f"  {r['engine']}{of}: {r['ms']:.4f} ms, error {r['relative_l2']:.1e}, build {r['build_s']:.1f} s",
+                      flush=True)
+
+    @staticmethod
+    def clean():
+        import torch
+
+        torch._dynamo.reset()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--tactician", required=True)
-    p.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
-    p.add_argument("--types", nargs="+", default=["f16", "tf32", "f32"])
-    p.add_argument("--workspace", default="512MiB")
-    p.add_argument("--max-autotune", action="store_true")
-    p.add_argument("--no-peers", action="store_true")
-    p.add_argument("--table", default="gpu.tac")
-    p.add_argument("--out")
-    a = p.parse_args()
-    plain = network().cuda()
-    report = {
-        "gpu": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
-        "driver": subprocess.run(["nvidia-smi", "--query-gpu=driver_version,clocks.sm", "--format=csv,noheader"],
-                                 capture_output=True, text=True).stdout.strip(),
-        "network": "torchvision resnet50, batch norms folded, seeded weights",
-        "rows": [],
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        model = os.path.join(folder, "resnet50.onnx")
-        example = torch.zeros(2, 3, 224, 224).cuda()
-        batch = {"x": {0: torch.export.Dim("batch")}}
-        torch.onnx.export(plain, (example,), model, input_names=["input"], dynamo=True, dynamic_shapes=batch, verbose=False)
-        for kind in a.types:
-            for size in a.batches:
-                row = {"type": kind, "batch": size}
-                x = torch.randn(size, 3, 224, 224, generator=torch.Generator().manual_seed(size)).cuda()
-                set_tf32(False)
-                with torch.no_grad():
-                    want = plain(x).double().cpu().numpy()
-                set_tf32(kind == "tf32")
-                half = torch.float16 if kind == "f16" else torch.float32
-                net = network().cuda().to(half).to(memory_format=torch.channels_last)
-                y = x.to(half).contiguous(memory_format=torch.channels_last)
-                steps = {} if a.no_peers else {
-                    "torch_graph": lambda: torch_graph(net, y),
-                    "torch_compile_reduce_overhead": lambda: torch_compiled(net, y, "reduce-overhead"),
-                    "jax_xla": lambda: jax_xla(plain, x, kind),
-                }
-                if a.max_autotune and not a.no_peers:
-                    steps["torch_compile_max_autotune"] = lambda: torch_compiled(net, y, "max-autotune")
-                for name, step in steps.items():
-                    try:
-                        got = step()
-                        row[name] = {"ms": got[0], "build_s": got[1]} if isinstance(got, tuple) else {"ms": got}
-                    except Exception as e:  # A peer that fails is recorded, and the rest goes on.
-                        row[name] = {"error": str(e)[:300]}
-                try:
-                    row["tactician"] = tactician(a.tactician, model, x, kind, a.table, want, folder, a.workspace)
-                except Exception as e:
-                    row["tactician"] = {"error": str(e)[-1500:]}
-                report["rows"].append(row)
-                short = {k: (v.get("ms") or v.get("error")) if isinstance(v, dict) else v for k, v in row.items()}
-                print(json.dumps(short), flush=True)
-                if a.out:
-                    with open(a.out, "w") as f:
-                        json.dump(report, f, indent=1)
+    a = arguments()
+    if a.merge:
+        record = Record(a.out)
+        for path in a.merge:
+            record.merge(load(path))
+        return record.save()
+    import torch
+
+    torch.backends.cudnn.benchmark = True
+    run = Run(a)
+    for kind in a.types:
+        for batch in a.batches:
+            for name in a.networks:
+                run.configuration(name, kind, batch)
+    print(f"{len(run.record.rows)} rows, {run.failed} failures")
+    return run.failed > 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use crate::{ROOT, cargo, small, target_folder};
 
 /// Test programs that have something to say on a GPU: package and target.
-const TESTS: [(&str, &str); 7] = [
+const TESTS: [(&str, &str); 8] = [
     ("tactician", "tactics"),
+    ("tactician", "race"),
     ("tactician", "gpu_runtime"),
     ("tactician", "cudnn"),
     ("tactician-cuda", "gpu"),
@@ -36,9 +37,10 @@ pub(crate) fn run() -> Result<()> {
     take(&release.join("examples/run_plan"), &folder.join("run_plan-all"))?;
     take(&small::build()?, &folder.join("run_plan"))?;
     for (package, test) in TESTS {
-        let program = test_program(package, test)?;
+        let program = program("test", package, test)?;
         take(&program, &folder.join(format!("test-{test}")))?;
     }
+    take(&program("bench", "tactician", "tactics")?, &folder.join("bench-tactics"))?;
     let mut total = 0;
     for entry in std::fs::read_dir(&folder)? {
         total += entry?.metadata()?.len();
@@ -47,32 +49,26 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Builds a test target and says where it is.
-fn test_program(package: &str, test: &str) -> Result<PathBuf> {
-    eprintln!("== the test `{test}` of {package}");
+/// Builds a target of a kind, `test` or `bench`, and says where it is.
+fn program(kind: &str, package: &str, name: &str) -> Result<PathBuf> {
+    eprintln!("== the {kind} `{name}` of {package}");
+    let release = if kind == "test" { &["--release"][..] } else { &[] };
     let out = Command::new(env!("CARGO"))
-        .args([
-            "test",
-            "--release",
-            "--no-run",
-            "--message-format=json",
-            "--package",
-            package,
-            "--test",
-            test,
-        ])
+        .arg(kind)
+        .args(release)
+        .args(["--no-run", "--message-format=json", "--package", package, &format!("--{kind}"), name])
         .current_dir(ROOT)
         .stderr(Stdio::inherit())
         .output()
         .context("could not start cargo")?;
     if !out.status.success() {
-        bail!("the test `{test}` does not build");
+        bail!("the {kind} `{name}` does not build");
     }
-    // One JSON object a line; the last with an executable is the test.
+    // One JSON object a line; the last with an executable is the target.
     let text = String::from_utf8_lossy(&out.stdout);
     let key = "\"executable\":\"";
     let found = text.lines().filter_map(|l| Some(l.split_once(key)?.1.split_once('"')?.0)).next_back();
-    found.map(PathBuf::from).with_context(|| format!("cargo names no program for the test `{test}`"))
+    found.map(PathBuf::from).with_context(|| format!("cargo names no program for the {kind} `{name}`"))
 }
 
 /// Copies a program without its symbols.

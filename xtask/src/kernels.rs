@@ -10,8 +10,8 @@ use crate::{ROOT, cargo};
 /// NVIDIA's compiler of CUDA sources, as a Python package.
 const PACKAGE: &str = "nvidia-cuda-nvrtc==13.0.88";
 
-/// Fetches NVRTC where it is missing, then runs the compile check of `kernels`.
-pub(crate) fn run() -> Result<()> {
+/// Fetches NVRTC where it is missing, and says where its libraries lie.
+pub(crate) fn nvrtc() -> Result<String> {
     let folder = format!("{ROOT}/target/nvrtc");
     let libraries = format!("{folder}/nvidia/cu13/lib");
     if !Path::new(&libraries).exists() {
@@ -21,7 +21,12 @@ pub(crate) fn run() -> Result<()> {
     }
     let libraries =
         std::fs::canonicalize(&libraries).with_context(|| format!("{PACKAGE} has no {libraries}"))?;
-    let libraries = libraries.display().to_string();
+    Ok(libraries.display().to_string())
+}
+
+/// Runs the compile check of `kernels`.
+pub(crate) fn run() -> Result<()> {
+    let libraries = nvrtc()?;
     cargo(
         "the CUDA kernels",
         &["test", "--package", "tactician-kernels", "--test", "compile"],

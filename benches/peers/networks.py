@@ -1,0 +1,78 @@
+"""The networks of the comparison: torchvision's, with seeded weights, batch norms calibrated and folded."""
+import os
+import time
+
+import torch
+import torchvision
+
+NAMES = ("resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0")
+INPUT = "input"
+SIZES = (3, 224, 224)
+
+
+def images(count, seed):
+    return torch.randn(count, *SIZES, generator=torch.Generator().manual_seed(seed))
+
+
+def fold(module):
+    """Folds every batch norm into the convolution that its module has right before it."""
+    before = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, torch.nn.BatchNorm2d) and isinstance(before, tuple):
+            conv = torch.nn.utils.fusion.fuse_conv_bn_eval(before[1], child)
+            setattr(module, before[0], conv)
+            setattr(module, name, torch.nn.Identity())
+        fold(child)
+        before = (name, child) if isinstance(child, torch.nn.Conv2d) else None
+
+
+def make(name):
+    """The network with its batch norms folded, on the CPU. Statistics are those of seeded noise, so that activations
+    neither vanish nor overflow on their way through random weights."""
+    torch.manual_seed(1)
+    net = getattr(torchvision.models, name)(weights=None)
+    norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    if norms:
+        net.eval()
+        for m in norms:
+            m.train()
+            m.momentum = 1.0
+        with torch.no_grad():
+            net(images(4, 0))
+    net.eval()
+    with torch.no_grad():
+        x = images(1, 1)
+        want = net(x)
+        fold(net)
+        error = (net(x) - want).norm() / want.norm()
+    left = [n for n, m in net.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    if left or not error < 1e-3:
+        raise RuntimeError(f"{name}: folding left {left} and changed outputs by {float(error):.1e}")
+    return net
+
+
+def load(name, folder):
+    """The network and its ONNX file, both kept in a folder, so that all runs have the same weights."""
+    os.makedirs(folder, exist_ok=True)
+    weights, model = os.path.join(folder, f"{name}.pt"), os.path.join(folder, f"{name}.onnx")
+    if os.path.exists(weights) and os.path.exists(model):
+        return torch.load(weights, weights_only=False), model
+    start = time.monotonic()
+    net = make(name)
+    export(net, model)
+    torch.save(net, weights)
+    print(f"{name}: made and exported in {time.monotonic() - start:.1f} s", flush=True)
+    return net, model
+
+
+def export(net, path):
+    """Writes the ONNX file, its batch open."""
+    example = images(2, 0)
+    try:
+        torch.onnx.export(net, (example,), path, input_names=[INPUT], output_names=["output"], dynamo=False,
+                          dynamic_axes={INPUT: {0: "batch"}, "output": {0: "batch"}}, opset_version=17)
+    except Exception as e:  # The older exporter is quick, and may be gone.
+        print(f"exporting again, for: {str(e)[:200]}", flush=True)
+        batch = {"x": {0: torch.export.Dim("batch")}}
+        torch.onnx.export(net, (example,), path, input_names=[INPUT], output_names=["output"], dynamo=True,
+                          dynamic_shapes=batch, verbose=False)

@@ -1,0 +1,282 @@
+#!/usr/bin/env python3
+"""Writes the figures of benches/results/ into the documents, so that none is typed by hand.
+
+    report.py            fills the blocks `<!-- figures: NAME -->` ... `<!-- end -->` and draws the charts in docs/
+    report.py --check    changes nothing, and fails when something would change
+"""
+import argparse
+import glob
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import chart  # noqa: E402
+from program import bytes_of  # noqa: E402
+from record import load  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+DOCUMENTS = ("README.md", "docs/performance.md")
+BLOCK = re.compile(r"(<!-- figures: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.S)
+
+NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16", "mobilenet_v2": "MobileNetV2", "efficientnet_b0": "EfficientNet-B0"}
+PEERS = {
+    "torch_compile": "torch.compile, reduce-overhead",
+    "torch_max_autotune": "torch.compile, max-autotune",
+    "torch_graph": "PyTorch, CUDA graph",
+    "jax": "JAX/XLA",
+}
+TYPES = ("f16", "bf16", "tf32", "f32")
+NOTHING = "Not measured yet.\n"
+
+
+def ms(value):
+    """Milliseconds with about three digits."""
+    return f"{value:.3f}" if value < 10 else f"{value:.2f}" if value < 100 else f"{value:.1f}"
+
+
+def title(network):
+    return NETWORKS.get(network, network)
+
+
+def table(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+class Report:
+    """The blocks and charts that the results in a folder give."""
+
+    def __init__(self, results):
+        self.results = results
+
+    def data(self, name):
+        path = os.path.join(self.results, name + ".json")
+        return load(path) if os.path.exists(path) else None
+
+    def blocks(self):
+        return {
+            "cpu-peers": self.cpu_peers(),
+            "cpu-workspace": self.cpu_workspace(),
+            "gpu-machines": self.gpu_machines(),
+            "gpu-peers": self.gpu_peers(),
+            "gpu-builds": self.gpu_builds(),
+            "gpu-steps": self.gpu_steps(),
+            "gpu-workspace": self.gpu_workspace(),
+        }
+
+    def charts(self):
+        """File name to SVG."""
+        found = {"workspace-cpu.svg": self.cpu_chart(), "workspace-gpu.svg": self.gpu_chart()}
+        return {name: text for name, text in found.items() if text}
+
+    # The CPU.
+
+    def cpu_peers(self):
+        data = self.data("cpu-peers")
+        if not data:
+            return NOTHING
+        rows = []
+        for r in data["rows"]:
+            tract = f"{r['tract_ms']:.1f} ms" if r.get("tract_ms") else ""
+            rows.append([r["model"].removesuffix(".onnx"), r["threads"], f"{r['tactician_ms']:.2f} ms",
+                         f"{r['onnxruntime_ms']:.2f} ms", f"{r['ratio_to_ort']:.2f}", tract, f"{r['relative_l2_to_ort']:.0e}"])
+        header = ["network", "threads", "Tactician", "ONNX Runtime", "ratio", "tract", "error against ONNX Runtime"]
+        return table(header, rows)
+
+    def cpu_curves(self):
+        """Network to budgets, as `tactician demo` reports them."""
+        paths = sorted(glob.glob(os.path.join(self.results, "cpu-workspace-*.json")))
+        return {d["network"]: d["budgets"] for d in map(load, paths)}
+
+    def cpu_workspace(self):
+        curves = self.cpu_curves()
+        if not curves:
+            return NOTHING
+        rows = []
+        for network, budgets in curves.items():
+            cells = [f"{b['latency']['median_us'] / 1e3:.1f} ({b['predicted_us'] / 1e3:.1f})" for b in budgets]
+            used = max(b["workspace_used"] for b in budgets)
+            rows.append([title(network), *cells, f"{used / 2**20:.1f} MiB"])
+        sizes = [b["workspace_limit"] >> 20 for b in next(iter(curves.values()))]
+        header = ["ms (predicted)", *[f"{s} MiB" if s else "0" for s in sizes], "most that was used"]
+        return table(header, rows) + "\n![Latency over workspace on the CPU](workspace-cpu.svg)\n"
+
+    def cpu_chart(self):
+        curves = self.cpu_curves()
+        if not curves:
+            return None
+        panels, ticks = {}, []
+        for network, budgets in curves.items():
+            points = [(b["latency"]["median_us"], b["predicted_us"]) for b in budgets]
+            ticks = [str(b["workspace_limit"] >> 20) for b in budgets]
+            panels[title(network)] = [(f"{points[-1][0] / 1e3:.1f} ms", points)]
+        return chart.svg(panels, ticks, "Latency, relative to the plan without workspace; batch 1, f32, two threads",
+                         "Latency over workspace on a CPU")
+
+    # The GPU.
+
+    def gpu_machines(self):
+        lines = []
+        for name in ("gpu-peers", "gpu-workspace"):
+            for m in (self.data(name) or {"machines": []})["machines"]:
+                facts = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in m.items() if k != "gpu" and v)
+                lines.append(f"- {m.get('gpu', 'a machine')}: {facts} (`{name}.json`)\n")
+        return "".join(lines) or NOTHING
+
+    def rows(self, name):
+        """Rows with a time in a stable order."""
+        data = self.data(name) or {"rows": []}
+        order = list(NETWORKS)
+        at = lambda r: (order.index(r["network"]) if r["network"] in order else 99, TYPES.index(r["type"]), r["batch"])  # noqa: E731
+        return sorted((r for r in data["rows"] if "ms" in r), key=at)
+
+    def peers(self):
+        """Network, type and batch to engine to row; of Tactician the plan with the largest workspace."""
+        found = {}
+        for r in self.rows("gpu-peers"):
+            engines = found.setdefault((r["network"], r["type"], r["batch"]), {})
+            old = engines.get(r["engine"])
+            if not old or bytes_of(r["workspace"] or 0) >= bytes_of(old["workspace"] or 0):
+                engines[r["engine"]] = r
+        return found
+
+    def gpu_peers(self):
+        found = self.peers()
+        peers = [p for p in PEERS if any(p in e for e in found.values())]
+        own = any("tactician_own" in e for e in found.values())
+        if not found:
+            return NOTHING
+        header = ["network", "type", "batch", "Tactician", *(["own kernels only"] if own else []),
+                  *[PEERS[p] for p in peers], "ratio to the best peer", "error", "error of the best peer"]
+        lines = []
+        for (network, kind, batch), engines in found.items():
+            cell = lambda e: f"{ms(engines[e]['ms'])} ms" if e in engines else ""  # noqa: E731
+            error = lambda r: f"{r['relative_l2']:.1e}" if r and "relative_l2" in r else ""  # noqa: E731
+            best = min((engines[p] for p in peers if p in engines), key=lambda r: r["ms"], default=None)
+            ours = engines.get("tactician") or engines.get("tactician_own")
+            ratio = f"{ours['ms'] / best['ms']:.2f}" if ours and best else ""
+            lines.append([title(network), kind, batch, cell("tactician"), *([cell("tactician_own")] if own else []),
+                          *map(cell, peers), ratio, error(ours), error(best)])
+        return table(header, lines)
+
+    def gpu_builds(self):
+        found = self.peers()
+        engines = [e for e in ("tactician", "tactician_own", *PEERS)
+                   if any("build_s" in f.get(e, {}) for f in found.values())]
+        names = {"tactician": "Tactician", "tactician_own": "own kernels only", **PEERS}
+        if not engines:
+            return NOTHING
+        lines = []
+        for (network, kind, batch), rows in found.items():
+            cells = []
+            for e in engines:
+                r = rows.get(e, {})
+                new = f" ({r['measured']} tactics measured)" if r.get("measured") is not None else ""
+                cells.append(f"{r['build_s']:.0f} s{new}" if "build_s" in r else "")
+            lines.append([title(network), kind, batch, *cells])
+        return table(["network", "type", "batch", *[names[e] for e in engines]], lines)
+
+    def gpu_steps(self):
+        """Where the time inside a plan goes beyond what its steps took apart."""
+        out = []
+        for r in self.rows("gpu-peers"):
+            profile = r.get("profile")
+            if not profile or profile["how"] != "recorded":
+                continue
+            steps = profile["steps"]
+            apart = sum(s["predicted_us"] for s in steps)
+            out.append(f"{title(r['network'])}, {r['type']}, batch {r['batch']}: {r['ms'] * 1e3:.1f} us; what its "
+                       f"{len(steps)} steps add to the recording sums to {profile['sum_us']:.1f} us, measured apart they "
+                       f"took {apart:.1f} us. The largest differences:\n\n")
+            worst = sorted(steps, key=lambda s: s["predicted_us"] - s["median_us"])[:5]
+            out.append(table(["step", "tactic", "in the plan", "apart"],
+                             [[f"{s['name']} ({s['op']})", f"`{s['tactic']}`", f"{s['median_us']:.1f} us",
+                               f"{s['predicted_us']:.1f} us"] for s in worst]) + "\n")
+        return "".join(out).rstrip("\n") + "\n" if out else NOTHING
+
+    def curves(self):
+        """Network to batch and type to workspace to row, and all workspaces."""
+        found, sizes = {}, set()
+        for r in self.rows("gpu-workspace"):
+            found.setdefault(r["network"], {}).setdefault((r["type"], r["batch"]), {})[r["workspace"]] = r
+            sizes.add(r["workspace"])
+        return found, sorted(sizes, key=bytes_of)
+
+    def gpu_workspace(self):
+        found, sizes = self.curves()
+        if not found:
+            return NOTHING
+        lines = []
+        for network, batches in found.items():
+            for (kind, batch), rows in batches.items():
+                cells = [f"{ms(rows[s]['ms'])} ({ms(rows[s]['predicted_ms'])})" if s in rows else "" for s in sizes]
+                used = max(r["workspace_used"] for r in rows.values()) / 2**20
+                lines.append([title(network), kind, batch, *cells, f"{used:.1f} MiB"])
+        header = ["network", "type", "batch", *sizes, "most that was used"]
+        return ("Milliseconds, and predicted in brackets:\n\n" + table(header, lines)
+                + "\n![Latency over workspace on the GPU](workspace-gpu.svg)\n")
+
+    def gpu_chart(self):
+        found, sizes = self.curves()
+        if not found:
+            return None
+        panels = {}
+        for network, batches in found.items():
+            series = []
+            for (_, batch), rows in batches.items():
+                points = [(rows[s]["ms"], rows[s]["predicted_ms"]) if s in rows else None for s in sizes]
+                last = next(p[0] for p in reversed(points) if p)
+                series.append((f"batch {batch}: {ms(last)} ms", points))
+            panels[title(network)] = series
+        kinds = ", ".join(sorted({k for b in found.values() for k, _ in b}))
+        ticks = [str(bytes_of(s) >> 20) for s in sizes]
+        return chart.svg(panels, ticks, f"Latency, relative to the plan without workspace; {kinds}",
+                         "Latency over workspace on a GPU")
+
+
+def fill(text, blocks):
+    def replace(m):
+        if m[2] not in blocks:
+            raise SystemExit(f"there is no block `{m[2]}`; known are {', '.join(blocks)}")
+        return f"{m[1]}\n{blocks[m[2]]}\n{m[3]}"
+
+    return BLOCK.sub(replace, text)
+
+
+def update(root, results, check):
+    """Names of the files that change; writes them unless it only checks."""
+    report, changed = Report(results), []
+    blocks = report.blocks()
+    texts = {os.path.join("docs", name): text for name, text in report.charts().items()}
+    for name in DOCUMENTS:
+        path = os.path.join(root, name)
+        if os.path.exists(path):
+            with open(path) as f:
+                texts[name] = fill(f.read(), blocks)
+    for name, text in texts.items():
+        path = os.path.join(root, name)
+        old = None
+        if os.path.exists(path):
+            with open(path) as f:
+                old = f.read()
+        if old != text:
+            changed.append(name)
+            if not check:
+                with open(path, "w") as f:
+                    f.write(text)
+    return changed
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--check", action="store_true")
+    a = p.parse_args()
+    changed = update(ROOT, os.path.join(ROOT, "benches", "results"), a.check)
+    for name in changed:
+        print(f"{name}: {'out of date, run benches/report.py' if a.check else 'written'}")
+    sys.exit(bool(changed) and a.check)
+
+
+if __name__ == "__main__":
+    main()
