@@ -15,7 +15,7 @@ use tactician::cuda::CudaDevice;
 use tactician::ir::*;
 use tactician::tactics::tactics;
 use tactician::tuning::{TacticTable, TuneOptions, tune};
-use tactician::{Device, DeviceInfo};
+use tactician::{Device, DeviceInfo, TacticFilter};
 
 /// Tactics of one family for one problem; `TACTICIAN_RACE_TACTICS` is another number.
 const TACTICS: usize = 4;
@@ -68,7 +68,8 @@ fn check(problems: &[Problem]) {
             continue;
         }
         println!("{p}: {}", only.join(" "));
-        let mut options = TuneOptions { only, tf32: true, ..TuneOptions::default() };
+        let mut options =
+            TuneOptions { tactics: TacticFilter::only(only), tf32: true, ..TuneOptions::default() };
         (options.timing.rounds, options.timing.max_runs) = (1, 1);
         options.timing.sample = Duration::from_micros(1);
         let report = tune(&device, std::slice::from_ref(p), &mut TacticTable::new(), &options, &mut |_| {});
