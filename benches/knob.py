@@ -28,12 +28,16 @@ ABOUT = (
 GUESS = 90.0
 
 
-def measure(program, network, batch, precision, workspaces, folder, seconds):
+def engine(refine):
+    return "tactician_refined" if refine else "tactician"
+
+
+def measure(program, network, batch, precision, workspaces, folder, seconds, refine):
     """Rows of all workspaces of a network."""
     plans = {w: os.path.join(folder, f"{w}.plan") for w in workspaces}
-    shared = {"network": network, "type": precision, "batch": batch, "engine": "tactician"}
+    shared = {"network": network, "type": precision, "batch": batch, "engine": engine(refine)}
     built, rows = {}, []
-    for w, figures in program.builds(f"zoo:{network}@{batch}", plans, precision):
+    for w, figures in program.builds(f"zoo:{network}@{batch}", plans, precision, options=["--refine"] * refine):
         if isinstance(figures, Failed):
             rows.append({**shared, "workspace": w, "error": str(figures)})
         else:
@@ -56,6 +60,7 @@ def measure(program, network, batch, precision, workspaces, folder, seconds):
             "build_s": figures["build_s"],
             "measured": figures["measured"],
             "reused": figures["reused"],
+            **({"refined": figures["refined"]} if refine else {}),
         })
     return rows
 
@@ -68,6 +73,7 @@ def main():
     p.add_argument("--type", default="f16", choices=["f32", "tf32", "f16", "bf16"])
     p.add_argument("--workspaces", nargs="+", default=["0", "1MiB", "4MiB", "16MiB", "64MiB", "512MiB"])
     p.add_argument("--seconds", type=float, default=1.0, help="measuring time of each plan")
+    p.add_argument("--refine", action="store_true", help="swap tactics inside each plan afterwards; slower builds")
     p.add_argument("--device", default="cuda")
     p.add_argument("--table", default="target/gpu/gpu.tac")
     p.add_argument("--work", default="target/gpu", help="folder for plans")
@@ -84,7 +90,7 @@ def main():
     # By batch first: the small ones are quick and say most.
     for batch in a.batches:
         for network in a.networks:
-            known = {"network": network, "type": a.type, "batch": batch, "engine": "tactician"}
+            known = {"network": network, "type": a.type, "batch": batch, "engine": engine(a.refine)}
             if not a.redo and all(record.has(**known, workspace=w) for w in a.workspaces):
                 continue
             if not clock.enough(network, GUESS):
@@ -94,7 +100,7 @@ def main():
             folder, start = os.path.join(a.work, f"knob-{network}-{batch}-{a.type}"), time.monotonic()
             os.makedirs(folder, exist_ok=True)
             try:
-                for row in measure(program, network, batch, a.type, a.workspaces, folder, a.seconds):
+                for row in measure(program, network, batch, a.type, a.workspaces, folder, a.seconds, a.refine):
                     record.put({**row, "machine": machine})
                     print(f"  {row['workspace']}: {row.get('ms', row.get('error'))}", flush=True)
             except Failed as e:

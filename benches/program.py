@@ -27,28 +27,31 @@ class Program:
             raise Failed(f"{' '.join(map(str, args))}: {done.stderr[-1500:]}")
         return json.loads(done.stdout)
 
-    def build(self, model, plan, precision, workspace, shape=None, tactics=None, frozen=False):
+    def build(self, model, plan, precision, workspace, shape=None, options=()):
         """Figures of the build, and its seconds on the wall."""
         args = ["build", model, "--device", self.device, "--precision", precision, "--table", self.table]
         args += ["--workspace", workspace, "-o", plan]
         args += [f"--shape={shape}"] if shape else []
-        args += ["--tactics", tactics] if tactics else []
-        args += ["--frozen"] if frozen else []
+        args += options
         start = time.monotonic()
         figures = self.call(*args)
         figures["build_s"] = time.monotonic() - start
         return figures
 
-    def builds(self, model, plans, precision, shape=None, tactics=None):
+    def builds(self, model, plans, precision, shape=None, options=()):
         """Plans for several workspaces (`plans`: workspace to path). The largest is built first and measures what the
-        table lacks; the others find everything there, so they are built side by side. Yields workspace and figures, or
-        what failed."""
+        table lacks; the others find everything there, so they are built side by side, unless each is measured as a whole
+        (`--refine`). Yields workspace and figures, or what failed."""
         order = sorted(plans, key=bytes_of, reverse=True)
-        args = dict(precision=precision, shape=shape, tactics=tactics)
-        first = order[0]
-        yield first, self.build(model, plans[first], workspace=first, **args)
-        with concurrent.futures.ThreadPoolExecutor(max_workers=3) as pool:
-            jobs = {w: pool.submit(self.build, model, plans[w], workspace=w, frozen=True, **args) for w in order[1:]}
+        first, rest = order[0], order[1:]
+
+        def build(workspace, more=()):
+            return self.build(model, plans[workspace], precision, workspace, shape, [*options, *more])
+
+        yield first, build(first)
+        refine = "--refine" in options
+        with concurrent.futures.ThreadPoolExecutor(max_workers=1 if refine else 3) as pool:
+            jobs = {w: pool.submit(build, w, () if refine else ("--frozen",)) for w in rest}
             for w, job in jobs.items():
                 try:
                     yield w, job.result()

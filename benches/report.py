@@ -26,6 +26,7 @@ PEERS = {
     "torch_graph": "PyTorch, CUDA graph",
     "jax": "JAX/XLA",
 }
+OURS = {"tactician": "Tactician", "tactician_refined": "refined", "tactician_own": "own kernels only"}
 TYPES = ("f16", "bf16", "tf32", "f32")
 NOTHING = "Not measured yet.\n"
 
@@ -143,28 +144,26 @@ class Report:
 
     def gpu_peers(self):
         found = self.peers()
-        peers = [p for p in PEERS if any(p in e for e in found.values())]
-        own = any("tactician_own" in e for e in found.values())
         if not found:
             return NOTHING
-        header = ["network", "type", "batch", "Tactician", *(["own kernels only"] if own else []),
-                  *[PEERS[p] for p in peers], "ratio to the best peer", "error", "error of the best peer"]
+        peers = [p for p in PEERS if any(p in e for e in found.values())]
+        own = [o for o in OURS if o == "tactician" or any(o in e for e in found.values())]
+        header = ["network", "type", "batch", *[OURS[o] for o in own], *[PEERS[p] for p in peers],
+                  "ratio to the best peer", "error", "error of the best peer"]
         lines = []
         for (network, kind, batch), engines in found.items():
             cell = lambda e: f"{ms(engines[e]['ms'])} ms" if e in engines else ""  # noqa: E731
             error = lambda r: f"{r['relative_l2']:.1e}" if r and "relative_l2" in r else ""  # noqa: E731
-            best = min((engines[p] for p in peers if p in engines), key=lambda r: r["ms"], default=None)
-            ours = engines.get("tactician") or engines.get("tactician_own")
-            ratio = f"{ours['ms'] / best['ms']:.2f}" if ours and best else ""
-            lines.append([title(network), kind, batch, cell("tactician"), *([cell("tactician_own")] if own else []),
-                          *map(cell, peers), ratio, error(ours), error(best)])
+            best = lambda names: min((engines[n] for n in names if n in engines), key=lambda r: r["ms"], default=None)  # noqa: E731
+            peer, ours = best(peers), best(own)
+            ratio = f"{ours['ms'] / peer['ms']:.2f}" if ours and peer else ""
+            lines.append([title(network), kind, batch, *map(cell, own), *map(cell, peers), ratio, error(ours), error(peer)])
         return table(header, lines)
 
     def gpu_builds(self):
         found = self.peers()
-        engines = [e for e in ("tactician", "tactician_own", *PEERS)
-                   if any("build_s" in f.get(e, {}) for f in found.values())]
-        names = {"tactician": "Tactician", "tactician_own": "own kernels only", **PEERS}
+        names = {**OURS, **PEERS}
+        engines = [e for e in names if any("build_s" in f.get(e, {}) for f in found.values())]
         if not engines:
             return NOTHING
         lines = []
@@ -186,7 +185,8 @@ class Report:
                 continue
             steps = profile["steps"]
             apart = sum(s["predicted_us"] for s in steps)
-            out.append(f"{title(r['network'])}, {r['type']}, batch {r['batch']}: {r['ms'] * 1e3:.1f} us; what its "
+            engine = "" if r["engine"] == "tactician" else f", {OURS[r['engine']]}"
+            out.append(f"{title(r['network'])}, {r['type']}, batch {r['batch']}{engine}: {r['ms'] * 1e3:.1f} us; what its "
                        f"{len(steps)} steps add to the recording sums to {profile['sum_us']:.1f} us, measured apart they "
                        f"took {apart:.1f} us. The largest differences:\n\n")
             worst = sorted(steps, key=lambda s: s["predicted_us"] - s["median_us"])[:5]
@@ -196,10 +196,10 @@ class Report:
         return "".join(out).rstrip("\n") + "\n" if out else NOTHING
 
     def curves(self):
-        """Network to batch and type to workspace to row, and all workspaces."""
+        """Network to engine, type and batch to workspace to row, and all workspaces."""
         found, sizes = {}, set()
         for r in self.rows("gpu-workspace"):
-            found.setdefault(r["network"], {}).setdefault((r["type"], r["batch"]), {})[r["workspace"]] = r
+            found.setdefault(r["network"], {}).setdefault((r["engine"], r["type"], r["batch"]), {})[r["workspace"]] = r
             sizes.add(r["workspace"])
         return found, sorted(sizes, key=bytes_of)
 
@@ -209,10 +209,11 @@ class Report:
             return NOTHING
         lines = []
         for network, batches in found.items():
-            for (kind, batch), rows in batches.items():
+            for (engine, kind, batch), rows in batches.items():
+                name = title(network) + ("" if engine == "tactician" else f", {OURS[engine]}")
                 cells = [f"{ms(rows[s]['ms'])} ({ms(rows[s]['predicted_ms'])})" if s in rows else "" for s in sizes]
                 used = max(r["workspace_used"] for r in rows.values()) / 2**20
-                lines.append([title(network), kind, batch, *cells, f"{used:.1f} MiB"])
+                lines.append([name, kind, batch, *cells, f"{used:.1f} MiB"])
         header = ["network", "type", "batch", *sizes, "most that was used"]
         return ("Milliseconds, and predicted in brackets:\n\n" + table(header, lines)
                 + "\n![Latency over workspace on the GPU](workspace-gpu.svg)\n")
@@ -224,12 +225,14 @@ class Report:
         panels = {}
         for network, batches in found.items():
             series = []
-            for (_, batch), rows in batches.items():
+            # Plans as they are built by default, where there are both.
+            plain = {k: v for k, v in batches.items() if k[0] == "tactician"} or batches
+            for (_, _, batch), rows in plain.items():
                 points = [(rows[s]["ms"], rows[s]["predicted_ms"]) if s in rows else None for s in sizes]
                 last = next(p[0] for p in reversed(points) if p)
                 series.append((f"batch {batch}: {ms(last)} ms", points))
             panels[title(network)] = series
-        kinds = ", ".join(sorted({k for b in found.values() for k, _ in b}))
+        kinds = ", ".join(sorted({k for b in found.values() for _, k, _ in b}))
         ticks = [str(bytes_of(s) >> 20) for s in sizes]
         return chart.svg(panels, ticks, f"Latency, relative to the plan without workspace; {kinds}",
                          "Latency over workspace on a GPU")

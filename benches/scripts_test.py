@@ -110,12 +110,13 @@ class Reports(unittest.TestCase):
         self.keep("gpu-peers.json", [
             row(1, "0", ms=0.3, relative_l2=1e-3),
             row(1, "512MiB", ms=0.2, relative_l2=1e-3, build_s=9.0, measured=5),
+            {**row(1, "512MiB", ms=0.16, relative_l2=3e-3), "engine": "tactician_refined"},
             {**row(1, None, ms=0.5, build_s=3.0), "engine": "torch_compile"},
             {**row(1, None, ms=0.4, relative_l2=2e-3), "engine": "torch_graph"},
             {**row(8, None, error="no memory"), "engine": "torch_graph"},
         ])
         made = report.Report(self.results)
-        self.assertIn("| ResNet-50 | f16 | 1 | 0.200 ms | 0.500 ms | 0.400 ms | 0.50 | 1.0e-03 | 2.0e-03 |", made.gpu_peers())
+        self.assertIn("| 0.200 ms | 0.160 ms | 0.500 ms | 0.400 ms | 0.40 | 3.0e-03 | 2.0e-03 |", made.gpu_peers())
         self.assertIn("| 9 s (5 tactics measured) | 3 s |", made.gpu_builds())
         self.assertNotIn("| 8 |", made.gpu_peers())
         self.assertIn("X: driver 1", made.gpu_machines())

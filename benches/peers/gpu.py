@@ -2,7 +2,7 @@
 """Times networks in Tactician, PyTorch, torch.compile and JAX/XLA on one GPU: the same weights, inputs and card.
 
     gpu.py --tactician bundle/tactician --out FILE... [--networks resnet50 vgg16] [--batches 1 8] [--types f16 tf32]
-           [--engines torch_graph torch_compile jax tactician tactician_own] [--workspaces 512MiB 0] [--limit-seconds N]
+           [--engines torch_graph torch_compile jax tactician tactician_refined tactician_own] [--workspaces 512MiB 0] [--limit-seconds N]
     gpu.py --merge A.json B.json --out C.json
 
 Engines of one call take turns at every configuration. Every file of --out that exists is read first and what it has is
@@ -32,11 +32,12 @@ ABOUT = (
     "until the first output (Tactician: the whole `tactician build`; `measured` tactics were new to the table). "
     "relative_l2: distance from PyTorch's output in f32. Weights are seeded, batch norms folded for all."
 )
-OURS = {"tactician": None, "tactician_own": "own"}
+OURS = {"tactician": (), "tactician_refined": ("--refine",), "tactician_own": ("--tactics", "own")}
 ENGINES = ("torch_graph", "torch_compile", "torch_max_autotune", "jax", *OURS)
 
-# Seconds that a build of Tactician which measures is guessed to take before there was one.
-GUESS = 90.0
+# Seconds that a build of Tactician is guessed to take before there was one: the first measures, the others find most of
+# what they need in the table.
+GUESS = {"tactician": 90.0, "tactician_refined": 40.0, "tactician_own": 40.0}
 
 
 def arguments():
@@ -60,7 +61,7 @@ def arguments():
     p.add_argument("--limit-seconds", type=float)
     a = p.parse_args()
     if not a.merge and not a.tactician and any(e in OURS for e in a.engines):
-        p.error("--tactician is needed for the engines tactician and tactician_own")
+        p.error(f"--tactician is needed for the engines {', '.join(OURS)}")
     return a
 
 
@@ -177,7 +178,7 @@ class Run:
     def ours(self, c, engine, workspaces, folder):
         import numpy as np
 
-        if not self.clock.enough(f"build {c.name}", GUESS):
+        if not self.clock.enough(f"{engine} {c.name}", GUESS[engine]):
             print(f"  {engine}: not begun, {self.clock.left():.0f} s are left", flush=True)
             return None
         shape, start = f"input={'x'.join(map(str, c.images.shape))}", time.monotonic()
@@ -193,6 +194,7 @@ class Run:
                         raise figures
                     [y, *_] = self.program.run(plans[w], {"input": x}, os.path.join(folder, f"out-{engine}-{w}"))
                     keep = ("build_s", "tune_seconds", "measured", "reused", "rejected", "workspace_used", "steps")
+                    row.update({"refined": figures["refined"]} if "refined" in figures else {})
                     self.put(row, **{k: figures[k] for k in keep}, predicted_ms=figures["predicted_us"] / 1e3,
                              relative_l2=c.error(np.load(y).astype(np.float64)))
                     rows.append(row)
@@ -200,11 +202,11 @@ class Run:
                     self.fail(row, e)
         except Failed as e:
             self.fail({**c.row, "engine": engine, "workspace": max(workspaces, key=bytes_of)}, e)
-        self.clock.took(f"build {c.name}", time.monotonic() - start)
+        self.clock.took(f"{engine} {c.name}", time.monotonic() - start)
         paths = [plans[r["workspace"]] for r in rows]
         if not rows:
             return None
-        if self.a.profile and engine == "tactician":
+        if self.a.profile and engine != "tactician_own":
             largest = max(range(len(rows)), key=lambda i: bytes_of(rows[i]["workspace"]))
             try:
                 [report] = self.program.bench(paths[largest:largest + 1], 0.5, steps=1)
