@@ -17,7 +17,7 @@ use crate::random::random_input;
 /// How to refine.
 #[derive(Clone, Debug)]
 pub struct RefineOptions {
-    /// No further swap is tried after so long.
+    /// No further swap is tried after so long; the groups that take longest come first.
     pub limit: Duration,
     /// Swaps tried for each group of equal regions.
     pub candidates: usize,
@@ -32,8 +32,8 @@ pub struct RefineOptions {
 impl Default for RefineOptions {
     fn default() -> Self {
         RefineOptions {
-            limit: Duration::from_secs(60),
-            candidates: 5,
+            limit: Duration::from_secs(20),
+            candidates: 4,
             within: 1.6,
             sample: Duration::from_millis(6),
             pairs: 5,

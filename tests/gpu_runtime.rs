@@ -433,7 +433,7 @@ fn full_memory_is_one_clear_error_and_leaks_nothing() {
             refused(Engine::new(plan.clone(), device.clone()).err().unwrap(), "256.");
         }
         assert_eq!(device.memory_held(), 0);
-        assert!(free().abs_diff(full) <= 4 << 20, "{} bytes were free, {} are", full, free());
+        assert!(free() + (4 << 20) >= full, "{full} bytes were free, {} are", free());
     }
     // The engine fits, its context does not.
     let device = Arc::new(fresh());

@@ -83,6 +83,9 @@ fn kernel(module: &Module, l: &Launch, limits: Limits) -> Result<Function, Strin
     if l.shared > 0 {
         module.raise(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, l.shared).map_err(text)?;
     }
+    // One division of cache and shared memory for all kernels: a multiprocessor must be empty to change it, so that the
+    // next kernel could not start early.
+    module.raise(f, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100).map_err(text)?;
     if l.cluster.iter().product::<u32>() > 8 {
         module.raise(f, CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1).map_err(text)?;
     }

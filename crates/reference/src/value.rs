@@ -18,12 +18,27 @@ pub(crate) enum Data {
     Int(Vec<i64>),
 }
 
+/// The value as `f32`, with the last bit set where digits were cut off: what rounds it to fewer bits then comes to the
+/// nearest value, as if it had seen all digits (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved
+/// algorithms using rounding to odd", 2008). The `half` crate's own conversions from `f64` look at 20 bits of mantissa.
+pub(crate) fn to_odd(x: f64) -> f32 {
+    let nearest = x as f32;
+    let wide = f64::from(nearest);
+    if wide == x || x.is_nan() {
+        return nearest;
+    }
+    let bits = nearest.to_bits();
+    // Towards zero first; infinity becomes the largest value.
+    let cut = if wide.abs() > x.abs() { bits - 1 } else { bits };
+    f32::from_bits(cut | 1)
+}
+
 /// Rounds to a float type.
 pub(crate) fn round(dtype: DType, x: f64) -> f64 {
     match dtype {
         DType::F32 => f64::from(x as f32),
-        DType::F16 => f16::from_f64(x).to_f64(),
-        DType::BF16 => bf16::from_f64(x).to_f64(),
+        DType::F16 => f16::from_f32(to_odd(x)).to_f64(),
+        DType::BF16 => bf16::from_f32(to_odd(x)).to_f64(),
         _ => x,
     }
 }
@@ -99,8 +114,8 @@ impl Value {
         }
         let bytes = match (&self.data, self.dtype) {
             (Data::Float(d), DType::F32) => write!(d, |x| x as f32),
-            (Data::Float(d), DType::F16) => write!(d, f16::from_f64),
-            (Data::Float(d), DType::BF16) => write!(d, bf16::from_f64),
+            (Data::Float(d), DType::F16) => write!(d, |x| f16::from_f32(to_odd(x))),
+            (Data::Float(d), DType::BF16) => write!(d, |x| bf16::from_f32(to_odd(x))),
             (Data::Float(d), _) => write!(d, |x: f64| x),
             (Data::Int(d), t) => match t.size() {
                 1 => write!(d, |x| x as u8),
@@ -202,4 +217,42 @@ pub(crate) fn broadcast_strides(from: &[usize], to: &[usize]) -> Vec<usize> {
 /// `Σ index·stride`.
 pub(crate) fn offset(index: &[usize], strides: &[usize]) -> usize {
     index.iter().zip(strides).map(|(i, s)| i * s).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nearest of the two neighbours of `x` among the values of a short type, ties to even, by exact comparison.
+    fn nearest(x: f64, value: impl Fn(u16) -> f64) -> f64 {
+        let (mut low, mut high) = (0u16, 0x7f80);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if value(middle) <= x { low = middle } else { high = middle }
+        }
+        let (below, above) = (x - value(low), value(high) - x);
+        if below < above || below == above && low % 2 == 0 { value(low) } else { value(high) }
+    }
+
+    #[test]
+    fn short_floats_round_to_nearest() {
+        let bf = |b: u16| bf16::from_bits(b).to_f64();
+        let short = |b: u16| f16::from_bits(b.min(0x7c00)).to_f64();
+        // Just above and below the middle between two values, by less than 20 bits of mantissa tell.
+        for k in 0..200u32 {
+            let base = 1.0 + f64::from(k) / 128.0;
+            for tiny in [0.0, 2f64.powi(-22), -2f64.powi(-22), 2f64.powi(-45), -2f64.powi(-45)] {
+                let (x, y) = (base + 1.0 / 256.0 + tiny, base + 1.0 / 2048.0 + tiny);
+                if x < 1.99 {
+                    assert_eq!(round(DType::BF16, x), nearest(x, bf), "{x:e}");
+                    assert_eq!(round(DType::BF16, -x), -nearest(x, bf), "{x:e}");
+                }
+                assert_eq!(round(DType::F16, y), nearest(y, short), "{y:e}");
+            }
+        }
+        assert_eq!(round(DType::BF16, 1e300), f64::INFINITY);
+        assert_eq!(round(DType::F16, 65519.999), 65504.0);
+        assert_eq!(round(DType::F16, 65520.0), f64::INFINITY);
+        assert!(round(DType::F16, f64::NAN).is_nan() && round(DType::BF16, f64::NAN).is_nan());
+    }
 }

@@ -98,12 +98,6 @@ conv_mma(const void* x, const void* w, void* y, Shape p EPILOGUE_PARAMS) {
   for (int i = 0; i < AHEAD; i++) {
     if (i < count) copy_b(t, p, base + i * STAGE_BYTES);
   }
-  if (threadIdx.x == 0) {
-    // The tile's filters lie side by side; its blocks share them.
-    const unsigned tiles_m = gridDim.x / p.tiles_n;
-    const long long bytes = (long long)min(TILE_N, p.filters - n0) * p.depth * BYTES;
-    prefetch_share(t.w + (long long)n0 * p.depth * BYTES, bytes, blockIdx.z * tiles_m + tile_m, gridDim.z * tiles_m);
-  }
 #if POINTWISE
   t.r = t.s = t.c = 0;
 #else

@@ -77,14 +77,7 @@ gemm_mma(const void* a, const void* b, void* y, Shape p EPILOGUE_PARAMS) {
   for (int i = 0; i < AHEAD; i++) {
     if (i < count) read_b.copy(b_matrix, base + i * STAGE_BYTES + A_BYTES, p.n, p.k, row_b);
   }
-  if (CONSTANT_B) {
-    if (!B_ALONG_N && threadIdx.x == 0) {
-      const unsigned tiles_m = p.tiles.value / p.tiles_n.value;
-      const long long bytes = (long long)min(TILE_N, p.n - n0) * p.k * BYTES;
-      prefetch_share(b_matrix + (long long)n0 * p.k * BYTES, bytes, blockIdx.z * tiles_m + tile_m, gridDim.z * tiles_m);
-    }
-    wait_for_inputs();
-  }
+  if (CONSTANT_B) wait_for_inputs();
 #pragma unroll
   for (int i = 0; i < AHEAD; i++) {
     if (i < count) read_a.copy(a_matrix, base + i * STAGE_BYTES, p.m, p.k, row_a);

@@ -120,20 +120,3 @@ __device__ __forceinline__ void let_dependents_start() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-
-/// Asks for `bytes` bytes from `from` on to be brought into the second-level cache, where the hardware does so by itself:
-/// weights come from memory while the kernel before still computes. Address and length are multiples of 16.
-__device__ __forceinline__ void prefetch_bulk(const void* from, unsigned bytes) {
-#if __CUDA_ARCH__ >= 900
-  if (bytes > 0) {
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(from)), "r"(bytes) : "memory");
-  }
-#endif
-}
-
-/// Prefetches part `part` of `parts` of `bytes` bytes from `from` on, a multiple of 16; for one thread of a block.
-__device__ __forceinline__ void prefetch_share(const char* from, long long bytes, unsigned part, unsigned parts) {
-  const long long each = (bytes / 16 + parts - 1) / parts * 16;
-  const long long begin = part * each, end = min(begin + each, bytes / 16 * 16);
-  if (begin < end) prefetch_bulk(from + begin, (unsigned)(end - begin));
-}
