@@ -4,6 +4,8 @@
 //! sample is several runs back to back, long enough for the clock. A candidate leaves the race when another of the
 //! same layouts, with no more scratch, is clearly faster: the margin shrinks round by round. Its samples are kept.
 //!
+//! What is far slower than the best in its warm-up does not race: its warm-up is its only sample.
+//!
 //! Where the device records work, as plans are run there, a sample is the launch of one recording of all its runs. It
 //! follows work that empties the cache, or an untimed launch of the same, so that the time to start it is hidden.
 
@@ -54,6 +56,10 @@ pub(crate) struct Entry<'a> {
     pub(crate) workspace: u64,
 }
 
+/// How much slower than the best in the warm-up loses at once. Generous: a warm-up is the better of two single runs,
+/// enqueued step by step.
+const HOPELESS: f64 = 4.0;
+
 /// A sample longer than this needs no untimed launch before it.
 const SHORT_US: f64 = 1000.0;
 
@@ -68,18 +74,12 @@ pub(crate) fn race(
     let mut runs = vec![1u32; entries.len()];
     let mut racing = vec![true; entries.len()];
     let mut recordings: Vec<Option<Box<dyn Graph>>> = entries.iter().map(|_| None).collect();
-    // One warm-up run each, which also says how many runs make a sample.
+    // A warm-up, which also says how many runs make a sample.
+    let mut warm = vec![f64::INFINITY; entries.len()];
     for (i, e) in entries.iter_mut().enumerate() {
         let mut once = || sample(stream, e, 1, flush, &mut None);
-        match once().and_then(|_| once()) {
-            Ok(us) => {
-                let wanted = options.sample.as_secs_f64() * 1e6 / us.max(0.01);
-                runs[i] = (wanted.ceil() as u32).clamp(1, options.max_runs);
-                // What cannot be recorded is timed step by step, and says then what is wrong with it.
-                let run = &mut e.run;
-                let all = &mut |s: &mut dyn Stream| (0..runs[i]).try_for_each(|_| run(s));
-                recordings[i] = stream.record(all).ok().flatten();
-            }
+        match once().and_then(|first| Ok(once()?.min(first))) {
+            Ok(us) => warm[i] = us,
             Err(reason) => {
                 samples[i] = Err(reason);
                 racing[i] = false;
@@ -88,6 +88,20 @@ pub(crate) fn race(
                 }
             }
         }
+    }
+    drop_beaten(entries, &warm, HOPELESS, &mut racing);
+    for i in 0..entries.len() {
+        let Ok(list) = &mut samples[i] else { continue };
+        if !racing[i] {
+            list.push(warm[i]);
+            continue;
+        }
+        let wanted = options.sample.as_secs_f64() * 1e6 / warm[i].max(0.01);
+        runs[i] = (wanted.ceil() as u32).clamp(1, options.max_runs);
+        // What cannot be recorded is timed step by step, and says then what is wrong with it.
+        let run = &mut entries[i].run;
+        let all = &mut |s: &mut dyn Stream| (0..runs[i]).try_for_each(|_| run(s));
+        recordings[i] = stream.record(all).ok().flatten();
     }
     let mut spent = Duration::ZERO;
     for round in 0..options.rounds {
@@ -118,18 +132,23 @@ pub(crate) fn race(
             options.margins.get(round as usize).or(options.margins.last()).copied().unwrap_or(f64::INFINITY);
         let best: Vec<f64> =
             samples.iter().map(|s| s.as_ref().map_or(f64::INFINITY, |l| minimum(l))).collect();
-        for i in 0..entries.len() {
-            racing[i] &= !(0..entries.len()).any(|j| {
-                entries[j].layouts == entries[i].layouts
-                    && entries[j].workspace <= entries[i].workspace
-                    && best[i] > best[j] * margin
-            });
-        }
+        drop_beaten(entries, &best, margin, &mut racing);
         if round >= 4 && racing.iter().filter(|r| **r).count() <= 1 && round + 1 >= options.rounds / 2 {
             break;
         }
     }
     samples
+}
+
+/// Ends the race for those that another one of the same layouts, with no more scratch, beats by a factor.
+fn drop_beaten(entries: &[Entry<'_>], best: &[f64], factor: f64, racing: &mut [bool]) {
+    for i in 0..entries.len() {
+        racing[i] &= !(0..entries.len()).any(|j| {
+            entries[j].layouts == entries[i].layouts
+                && entries[j].workspace <= entries[i].workspace
+                && best[i] > best[j] * factor
+        });
+    }
 }
 
 fn sample(
@@ -184,6 +203,52 @@ fn middle(mut list: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is hopeless runs twice and keeps its warm-up as its sample; what is near the best is timed in full, also with
+    /// more scratch or in another layout.
+    #[test]
+    fn the_hopeless_do_not_race() {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        use tactician_device::replay::ReplayDevice;
+        use tactician_device::{Device, Span, StepDesc};
+
+        let device = ReplayDevice::new().timer(|c| Duration::from_micros(c.params[0].into()));
+        let desc =
+            |params| StepDesc { kernel: "k", params, inputs: &[], outputs: &[], scratch: 0, code: None };
+        let list = [
+            (&[10u8][..], Layout::Plain, 8),
+            (&[12], Layout::Plain, 8),
+            (&[90], Layout::Plain, 8),
+            (&[90], Layout::ChannelsLast, 8),
+            (&[90], Layout::Plain, 0),
+        ];
+        let counts: Vec<AtomicU64> = list.iter().map(|_| AtomicU64::new(0)).collect();
+        let mut entries: Vec<Entry<'_>> = list
+            .iter()
+            .zip(&counts)
+            .map(|(&(params, layout, workspace), count)| {
+                let step = device.prepare(&desc(params)).unwrap();
+                Entry {
+                    run: Box::new(move |s| {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        // SAFETY: the step has no arguments.
+                        unsafe { step.enqueue(&[Span::EMPTY], s) }
+                    }),
+                    layouts: (vec![layout], layout),
+                    workspace,
+                }
+            })
+            .collect();
+        let options = TimingOptions { rounds: 6, ..TimingOptions::default() };
+        let samples = race(&mut *device.stream().unwrap(), &mut entries, None, &options);
+        drop(entries);
+        let samples: Vec<Vec<f64>> = samples.into_iter().map(Result::unwrap).collect();
+        assert_eq!(samples[2], [90.0]);
+        assert_eq!(counts[2].load(Ordering::Relaxed), 2);
+        for i in [0, 1, 3, 4] {
+            assert!(samples[i].len() >= 3, "{i}: {samples:?}");
+        }
+    }
 
     #[test]
     fn statistics_are_robust() {
