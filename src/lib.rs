@@ -16,9 +16,10 @@ mod network;
 mod random;
 mod refine;
 mod regions;
+mod tuned;
 pub mod zoo;
 
-pub use builder::{BuildTimes, Builder, DEFAULT_WORKSPACE, HostRegion, Tuned};
+pub use builder::{BuildTimes, Builder, DEFAULT_WORKSPACE, HostRegion};
 pub use devices::DeviceName;
 pub use error::BuildError;
 pub use network::{InputInfo, Network};
@@ -38,6 +39,7 @@ pub use tactician_tactics as tactics;
 pub use tactician_tactics::TacticFilter;
 pub use tactician_tune as tuning;
 pub use tactician_types::{Bytes, DType, Layout};
+pub use tuned::Tuned;
 
 pub use tactician_ir as ir;
 pub use tactician_ir::{NetworkBuilder, Weights};

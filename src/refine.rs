@@ -10,9 +10,9 @@ use tactician_plan::Plan;
 use tactician_runtime::{Context, Engine};
 use tactician_select::{Instance, Selection, select};
 
-use crate::builder::Tuned;
 use crate::error::BuildError;
 use crate::random::random_input;
+use crate::tuned::{Made, Tuned};
 
 /// How to refine.
 #[derive(Clone, Debug)]
@@ -109,7 +109,8 @@ impl Tuned {
         let start = Instant::now();
         let instance = self.instance();
         let mut selection = select(&instance, workspace)?;
-        let mut plan = self.plan_of(&instance, &selection, workspace)?;
+        let mut made = Made::default();
+        let mut plan = self.plan_of(&instance, &selection, workspace, Some(&mut made))?;
         let mut best = self.ready(&plan)?;
         measure(&mut best, 4 * options.sample)?;
         let before_us = median(&mut measure(&mut best, 4 * options.sample)?);
@@ -131,7 +132,8 @@ impl Tuned {
                 next.predicted_us -= predicted_us;
                 let changed = |c: usize| &instance.regions[first].candidates[c];
                 next.workspace = next.workspace.max(changed(candidate).workspace);
-                let next_plan = self.plan_of(&instance, &next, workspace)?;
+                made.keep(&instance, &selection);
+                let next_plan = self.plan_of(&instance, &next, workspace, Some(&mut made))?;
                 // What cannot run beside the present plan, for want of memory say, is not tried.
                 let Ok(mut other) = self.ready(&next_plan) else { continue };
                 let Some((old_us, new_us)) = faster(&mut best, &mut other, options)? else { continue };

@@ -40,6 +40,7 @@ pub trait Family: Sync {
 }
 
 /// One way to run a problem.
+#[derive(Clone)]
 pub struct Tactic {
     /// Stable name: `family/parameters`.
     pub id: String,
