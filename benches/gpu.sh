@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs everything on a machine with an NVIDIA GPU and no Rust: bundle/ comes from `cargo xtask bundle`.
+# Runs everything on a machine with an NVIDIA GPU and no Rust: bundle/ comes from `cargo xtask bundle`, which packs it into
+# bundle.tar.xz too; that alone is enough.
 #
 #     benches/gpu.sh OUT [correct] [sanitize] [time] [knob] [bench]     default: correct sanitize time knob
 #
@@ -15,6 +16,7 @@ out=${1:?a folder for results}
 shift
 what=${*:-correct sanitize time knob}
 state=target/gpu
+[ -d bundle ] || tar -xf bundle.tar.xz
 mkdir -p "$out" "$state"
 log=$out/log.txt
 failed=0

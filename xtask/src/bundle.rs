@@ -20,7 +20,7 @@ const TESTS: [(&str, &str); 8] = [
 ];
 
 /// Builds the program, the examples that run plans (small, for the driver alone, and with all backends) and take their
-/// times apart, and the tests, and puts them stripped into `bundle/`.
+/// times apart, and the tests, and puts them stripped into `bundle/`, and packed into `bundle.tar.xz`.
 pub(crate) fn run() -> Result<()> {
     let folder = PathBuf::from(ROOT).join("bundle");
     if folder.exists() {
@@ -46,6 +46,17 @@ pub(crate) fn run() -> Result<()> {
         total += entry?.metadata()?.len();
     }
     eprintln!("bundle/ holds {:.1} MiB", total as f64 / f64::from(1 << 20));
+    let packed = PathBuf::from(ROOT).join("bundle.tar.xz");
+    let status = Command::new("tar")
+        .env("XZ_DEFAULTS", "-1 -T0")
+        .args(["-C", ROOT, "-cJf"])
+        .args([packed.as_path(), Path::new("bundle")])
+        .status();
+    if !status.context("could not start `tar`")?.success() {
+        bail!("could not pack {}", packed.display());
+    }
+    let size = std::fs::metadata(&packed)?.len();
+    eprintln!("bundle.tar.xz, the same packed, {:.1} MiB", size as f64 / f64::from(1 << 20));
     Ok(())
 }
 

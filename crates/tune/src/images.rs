@@ -61,7 +61,7 @@ pub(crate) fn repeated(few: &Tensor, ty: &TensorType) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use tactician_ir::{Conv, Graph, Region};
+    use tactician_ir::{Binary, Conv, Expr, Graph, Region};
     use tactician_reference as reference;
     use tactician_types::DType;
 
@@ -77,13 +77,9 @@ mod tests {
         Region::new("test", &g, &[y.node()]).unwrap().problem(&g)
     }
 
-    #[test]
-    fn few_images_repeated_are_the_whole() {
-        assert!(few_images(&conv(64, 16)).is_none(), "small");
-        assert!(few_images(&conv(4, 160)).is_none(), "few images");
-        let problem = conv(7, 80);
-        let few = few_images(&problem).unwrap();
-        assert_eq!(few.output.sizes().unwrap(), [DISTINCT, 8, 80, 80]);
+    /// Whether the reference's output for repeated images is the repeated output for the few.
+    fn check(problem: &Problem) {
+        let few = few_images(problem).unwrap();
         let operands = reference::random_operands(&few, 1).unwrap();
         let small = reference::eval_problem(&few, &operands.iter().collect::<Vec<_>>()).unwrap();
         let whole: Vec<Tensor> = (operands.iter().zip(&problem.operands))
@@ -92,8 +88,41 @@ mod tests {
                 Tensor::from_bytes(o.ty.dtype, &sizes, repeated(t, &o.ty)).unwrap()
             })
             .collect();
-        assert_eq!(whole[1], operands[1], "weights stay");
-        let large = reference::eval_problem(&problem, &whole.iter().collect::<Vec<_>>()).unwrap();
+        let large = reference::eval_problem(problem, &whole.iter().collect::<Vec<_>>()).unwrap();
         assert_eq!(large.bytes(), repeated(&small, &problem.output));
+    }
+
+    #[test]
+    fn few_images_repeated_are_the_whole() {
+        assert!(few_images(&conv(64, 16)).is_none(), "small");
+        assert!(few_images(&conv(4, 160)).is_none(), "few images");
+        let problem = conv(7, 80);
+        let few = few_images(&problem).unwrap();
+        assert_eq!(few.output.sizes().unwrap(), [DISTINCT, 8, 80, 80]);
+        assert_eq!(few.operands[1], problem.operands[1], "weights stay");
+        check(&problem);
+    }
+
+    #[test]
+    fn operands_without_images_stay_as_they_are() {
+        let mut g = Graph::new("g");
+        let mut sum = g.add_input("x", TensorType::known(DType::F32, &[8, 8, 70, 70])).unwrap();
+        let mut nodes = Vec::new();
+        for (i, sizes) in [&[8, 8, 70, 70][..], &[8, 8, 1, 1], &[8, 1, 1], &[1, 8, 70, 70]].iter().enumerate()
+        {
+            let y = g.add_input(&format!("y{i}"), TensorType::known(DType::F32, sizes)).unwrap();
+            sum = g.add(Op::Pointwise(Expr::binary(Binary::Add)), &[sum, y], &format!("s{i}")).unwrap();
+            nodes.push(sum.node());
+        }
+        g.mark_output("y", sum);
+        let problem = Region::new("test", &g, &nodes).unwrap().problem(&g);
+        let few = few_images(&problem).unwrap();
+        let firsts: Vec<usize> = few.operands.iter().map(|o| o.ty.sizes().unwrap()[0]).collect();
+        let expected: Vec<usize> = (problem.operands.iter())
+            .map(|o| o.ty.sizes().unwrap())
+            .map(|s| if s.len() == 4 && s[0] == 8 { DISTINCT } else { s[0] })
+            .collect();
+        assert_eq!(firsts, expected);
+        check(&problem);
     }
 }
