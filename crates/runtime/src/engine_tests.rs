@@ -139,6 +139,7 @@ fn the_host_counts_where_its_cpu_computes() {
     }
 }
 
+#[cfg(feature = "cuda")]
 #[test]
 fn a_plan_for_a_gpu_says_when_there_is_none() {
     let plan = plan(&gpu(hopper()), "cuda.launch");
