@@ -7,6 +7,7 @@ use tactician_ir::{
     Binary, DType, Expr, ExprId, ExprNode, Graph, GraphError, Node, NodeId, Op, PadMode, ReduceKind, Scalar,
     Tensor, Unary, ValueId,
 };
+use tactician_types::{bf16_of, f16_of};
 use thiserror::Error;
 
 use crate::util::{float_tensor, floats};
@@ -231,8 +232,8 @@ fn vanishes(expr: &Expr, dtype: DType) -> bool {
 
 fn rounded(dtype: DType, value: f64) -> f64 {
     match dtype {
-        DType::F16 => f16::from_f64(value).to_f64(),
-        DType::BF16 => bf16::from_f64(value).to_f64(),
+        DType::F16 => f16_of(value).to_f64(),
+        DType::BF16 => bf16_of(value).to_f64(),
         _ => value,
     }
 }

@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 use tactician_ir::{DType, Expr, ExprNode, Graph, NodeId, Op, Scalar, Tensor, TensorType, ValueId};
+use tactician_types::{bf16_of, f16_of};
 
 /// The elements of a float tensor.
 pub(crate) fn floats(t: &Tensor) -> Option<Vec<f64>> {
@@ -30,8 +31,8 @@ pub(crate) fn float_tensor(dtype: DType, sizes: &[usize], values: &[f64]) -> Opt
     match dtype {
         DType::F32 => all(sizes, values, |v| v as f32, f64::from),
         DType::F64 => all(sizes, values, |v| v, |v| v),
-        DType::F16 => all(sizes, values, f16::from_f64, f16::to_f64),
-        DType::BF16 => all(sizes, values, bf16::from_f64, bf16::to_f64),
+        DType::F16 => all(sizes, values, f16_of, f16::to_f64),
+        DType::BF16 => all(sizes, values, bf16_of, bf16::to_f64),
         _ => None,
     }
 }

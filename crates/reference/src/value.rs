@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 use tactician_ir::{DType, Tensor};
+use tactician_types::{bf16_of, f16_of};
 
 /// The elements of a tensor, widened.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,27 +19,12 @@ pub(crate) enum Data {
     Int(Vec<i64>),
 }
 
-/// The value as `f32`, with the last bit set where digits were cut off: what rounds it to fewer bits then comes to the
-/// nearest value, as if it had seen all digits (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved
-/// algorithms using rounding to odd", 2008). The `half` crate's own conversions from `f64` look at 20 bits of mantissa.
-pub(crate) fn to_odd(x: f64) -> f32 {
-    let nearest = x as f32;
-    let wide = f64::from(nearest);
-    if wide == x || x.is_nan() {
-        return nearest;
-    }
-    let bits = nearest.to_bits();
-    // Towards zero first; infinity becomes the largest value.
-    let cut = if wide.abs() > x.abs() { bits - 1 } else { bits };
-    f32::from_bits(cut | 1)
-}
-
 /// Rounds to a float type.
 pub(crate) fn round(dtype: DType, x: f64) -> f64 {
     match dtype {
         DType::F32 => f64::from(x as f32),
-        DType::F16 => f16::from_f32(to_odd(x)).to_f64(),
-        DType::BF16 => bf16::from_f32(to_odd(x)).to_f64(),
+        DType::F16 => f16_of(x).to_f64(),
+        DType::BF16 => bf16_of(x).to_f64(),
         _ => x,
     }
 }
@@ -114,8 +100,8 @@ impl Value {
         }
         let bytes = match (&self.data, self.dtype) {
             (Data::Float(d), DType::F32) => write!(d, |x| x as f32),
-            (Data::Float(d), DType::F16) => write!(d, |x| f16::from_f32(to_odd(x))),
-            (Data::Float(d), DType::BF16) => write!(d, |x| bf16::from_f32(to_odd(x))),
+            (Data::Float(d), DType::F16) => write!(d, f16_of),
+            (Data::Float(d), DType::BF16) => write!(d, bf16_of),
             (Data::Float(d), _) => write!(d, |x: f64| x),
             (Data::Int(d), t) => match t.size() {
                 1 => write!(d, |x| x as u8),

@@ -9,9 +9,11 @@ mod dtype;
 mod expr;
 mod growth;
 mod layout;
+mod short;
 
 pub use bytes::{Bytes, ParseBytesError};
 pub use dtype::{DType, ParseDTypeError};
 pub use expr::{Binary, Expr, ExprId, ExprNode, MAX_EXPR_NODES, Scalar, Unary};
 pub use growth::Growth;
 pub use layout::{Layout, ParseLayoutError};
+pub use short::{bf16_of, f16_of};

@@ -1,10 +1,9 @@
 //! `move.cpu.pad`: borders, in plain layout, and where channels get none in channels last and blocks; no scratch.
 
-use half::{bf16, f16};
 use tactician_cpu::movement::{Fill, Pad as Kernel, PadAxis};
 use tactician_device::{CpuInfo, DeviceInfo};
 use tactician_ir::{Op, Pad, PadMode, Problem};
-use tactician_types::{DType, Layout, Scalar};
+use tactician_types::{DType, Layout, Scalar, bf16_of, f16_of};
 
 use crate::cpu::{Use, kernel_tactic};
 use crate::move_strided::{element, layouts, stored_axes, stored_sizes};
@@ -57,8 +56,8 @@ fn bits(c: Scalar) -> Option<u64> {
     Some(match c.dtype {
         DType::F32 => u64::from((c.as_f64() as f32).to_bits()),
         DType::F64 => c.as_f64().to_bits(),
-        DType::F16 => u64::from(f16::from_f64(c.as_f64()).to_bits()),
-        DType::BF16 => u64::from(bf16::from_f64(c.as_f64()).to_bits()),
+        DType::F16 => u64::from(f16_of(c.as_f64()).to_bits()),
+        DType::BF16 => u64::from(bf16_of(c.as_f64()).to_bits()),
         DType::Bool => u64::from(c.as_i64() != 0),
         t if t.is_int() => c.as_i64() as u64,
         _ => return None,

@@ -1,10 +1,9 @@
 //! `move.cuda.pad`: borders, in plain layout and channels last, on CUDA, any type, no scratch.
 
-use half::{bf16, f16};
 use tactician_device::{CudaInfo, DeviceInfo};
 use tactician_ir::{Op, Pad, PadMode, Problem};
 use tactician_kernels::{Arguments, Divisor, Grid, sources};
-use tactician_types::{DType, Layout, Scalar};
+use tactician_types::{DType, Layout, Scalar, bf16_of, f16_of};
 
 use crate::move_strided::{stored_axes, stored_sizes};
 use crate::pointwise_cuda::{bytes, launch, layouts, spans, whole_step};
@@ -108,8 +107,8 @@ fn bits(c: Scalar) -> Option<Vec<u8>> {
     Some(match c.dtype {
         DType::F32 => (c.as_f64() as f32).to_ne_bytes().to_vec(),
         DType::F64 => c.as_f64().to_ne_bytes().to_vec(),
-        DType::F16 => f16::from_f64(c.as_f64()).to_ne_bytes().to_vec(),
-        DType::BF16 => bf16::from_f64(c.as_f64()).to_ne_bytes().to_vec(),
+        DType::F16 => f16_of(c.as_f64()).to_ne_bytes().to_vec(),
+        DType::BF16 => bf16_of(c.as_f64()).to_ne_bytes().to_vec(),
         DType::Bool => vec![u8::from(c.as_i64() != 0)],
         // The low bytes come first on every host that drives a GPU.
         t if t.is_int() => c.as_i64().to_le_bytes()[..t.size()].to_vec(),

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
-use tactician_types::DType;
+use tactician_types::{DType, bf16_of, f16_of};
 
 use crate::conv::ConvGeometry;
 use crate::gemm::matmul::MatShape;
@@ -43,8 +43,8 @@ macro_rules! floats {
 floats! {
     f32: f64::from, |x| x as f32;
     f64: |x| x, |x| x;
-    f16: f64::from, f16::from_f64;
-    bf16: f64::from, bf16::from_f64;
+    f16: f64::from, f16_of;
+    bf16: f64::from, bf16_of;
 }
 
 macro_rules! integers {

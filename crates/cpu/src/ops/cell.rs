@@ -4,7 +4,7 @@
 //! are brought back to their type after each operation, so that they round and wrap as that type does.
 
 use half::{bf16, f16};
-use tactician_types::{Binary, DType, Unary};
+use tactician_types::{Binary, DType, Unary, bf16_of, f16_of};
 
 /// Reads element `i`.
 #[inline]
@@ -38,8 +38,8 @@ pub(crate) fn store(t: DType, bytes: &mut [u8], i: usize, cell: u64) {
     let float = f64::from_bits(cell);
     let raw = match t {
         DType::F32 => u64::from((float as f32).to_bits()),
-        DType::F16 => u64::from(f16::from_f64(float).to_bits()),
-        DType::BF16 => u64::from(bf16::from_f64(float).to_bits()),
+        DType::F16 => u64::from(f16_of(float).to_bits()),
+        DType::BF16 => u64::from(bf16_of(float).to_bits()),
         _ => cell,
     };
     let n = t.size();
@@ -52,8 +52,8 @@ pub(crate) fn normal(t: DType, cell: u64) -> u64 {
     let float = f64::from_bits(cell);
     match t {
         DType::F32 => f64::from(float as f32).to_bits(),
-        DType::F16 => f16::from_f64(float).to_f64().to_bits(),
-        DType::BF16 => bf16::from_f64(float).to_f64().to_bits(),
+        DType::F16 => f16_of(float).to_f64().to_bits(),
+        DType::BF16 => bf16_of(float).to_f64().to_bits(),
         DType::I8 => i64::from(cell as i8) as u64,
         DType::I16 => i64::from(cell as i16) as u64,
         DType::I32 => i64::from(cell as i32) as u64,
