@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tactician_device::DeviceInfo;
-use tactician_ir::{Expr, ExprNode, Graph, NodeId, Op, Operand, Problem, Region, ValueId};
+use tactician_ir::{Expr, Graph, NodeId, Op, Operand, Problem, Region, ValueId};
 use tactician_tactics::{Tactic, is_host};
 use tactician_tune::{TuneOptions, allowed};
 use tactician_types::Layout;
@@ -62,10 +62,7 @@ pub(crate) fn apart(
         return None;
     }
     let first = region.nodes.iter().position(|&n| n == region.anchor)?;
-    let converts = |n: NodeId| match &graph.node(n).op {
-        Op::Pointwise(e) => matches!(e.nodes(), [ExprNode::Input(0), ExprNode::Cast(..)]),
-        _ => false,
-    };
+    let converts = |n: NodeId| matches!(&graph.node(n).op, Op::Pointwise(e) if e.as_cast().is_some());
     let widens = problem.output.dtype != problem.result.dtype;
     let end = region.nodes.len() - usize::from(widens && converts(*region.nodes.last()?));
     if (first, end) == (0, region.nodes.len()) {

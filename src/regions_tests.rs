@@ -1,4 +1,4 @@
-use tactician_device::{CudaInfo, DeviceKind};
+use tactician_device::CudaInfo;
 use tactician_ir::{Binary, Conv, DType, Tensor, TensorType, Unary, Verified};
 use tactician_passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
 use tactician_tactics::tactics;
@@ -9,18 +9,7 @@ use crate::zoo;
 
 /// An H100 without libraries.
 fn h100() -> DeviceInfo {
-    let info = CudaInfo {
-        capability: (9, 0),
-        multiprocessors: 132,
-        shared_bytes: 232_448,
-        l2_bytes: 50 << 20,
-        memory_bytes: 80 << 30,
-        driver: 13000,
-        nvrtc: Some(13000),
-        cudnn: None,
-        cublaslt: None,
-    };
-    DeviceInfo { kind: DeviceKind::Cuda(info), name: "H100".into(), properties: BTreeMap::new() }
+    CudaInfo::h100().on_paper()
 }
 
 /// Every tactic.

@@ -13,7 +13,7 @@ use tactician::passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
 use tactician::tuning::{TacticTable, TuneOptions, Verdict, facts, filtered, tune};
 use tactician::{Device, DeviceInfo, Network, zoo};
 use tactician_cuda::{CudaDevice, cudnn};
-use tactician_device::{CudaInfo, DeviceKind};
+use tactician_device::CudaInfo;
 
 /// The GPU; says why a test does nothing where there is none.
 fn device() -> Option<CudaDevice> {
@@ -136,18 +136,7 @@ fn described() -> Option<DeviceInfo> {
         assert!(std::env::var_os("TACTICIAN_NEED_CUDNN").is_none(), "cuDNN is missing");
         eprintln!("skipped: cuDNN is missing");
     }
-    let cuda = CudaInfo {
-        capability: (9, 0),
-        multiprocessors: 132,
-        shared_bytes: 232_448,
-        l2_bytes: 52_428_800,
-        memory_bytes: 85_017_493_504,
-        driver: 13000,
-        nvrtc: None,
-        cudnn: Some(version?),
-        cublaslt: None,
-    };
-    Some(DeviceInfo { kind: DeviceKind::Cuda(cuda), name: "H100".into(), properties: BTreeMap::new() })
+    Some(CudaInfo { nvrtc: None, cudnn: Some(version?), ..CudaInfo::h100() }.on_paper())
 }
 
 /// The different convolutions of a network as it is fused, with what follows them.

@@ -20,22 +20,11 @@ use tactician::{
     Tensor, Tuned, ir, zoo,
 };
 use tactician_device::replay::ReplayDevice;
-use tactician_device::{CudaInfo, DeviceKind, Span, StepDesc};
+use tactician_device::{CudaInfo, Span, StepDesc};
 
 fn paper() -> DeviceInfo {
-    let cuda = CudaInfo {
-        capability: (9, 0),
-        multiprocessors: 132,
-        shared_bytes: 232_448,
-        // Emptied before every sample.
-        l2_bytes: 1 << 20,
-        memory_bytes: 80 << 30,
-        driver: 13000,
-        nvrtc: Some(13000),
-        cudnn: None,
-        cublaslt: None,
-    };
-    DeviceInfo { kind: DeviceKind::Cuda(cuda), name: "paper".into(), properties: BTreeMap::new() }
+    // The cache is emptied before every sample.
+    CudaInfo { l2_bytes: 1 << 20, ..CudaInfo::h100() }.on_paper()
 }
 
 fn span(bytes: &[u8]) -> Span {

@@ -16,6 +16,7 @@ use tactician::ir::*;
 use tactician::tactics::tactics;
 use tactician::tuning::{TacticTable, TuneOptions, tune};
 use tactician::{Device, DeviceInfo, TacticFilter};
+use tactician_device::CudaInfo;
 
 /// Tactics of one family for one problem; `TACTICIAN_RACE_TACTICS` is another number.
 const TACTICS: usize = 4;
@@ -135,19 +136,7 @@ fn transposes() {
 #[test]
 fn the_selection_is_spread() {
     let problem = problem(conv(3, 1), &[&[1, 64, 14, 14], &[64, 64, 3, 3]], DType::F16);
-    let cuda = tactician_device::CudaInfo {
-        capability: (9, 0),
-        multiprocessors: 132,
-        shared_bytes: 232_448,
-        l2_bytes: 52_428_800,
-        memory_bytes: 85_017_493_504,
-        driver: 13000,
-        nvrtc: Some(13000),
-        cudnn: None,
-        cublaslt: None,
-    };
-    let kind = tactician_device::DeviceKind::Cuda(cuda);
-    let list = selection(&problem, &DeviceInfo { kind, name: "H100".into(), properties: BTreeMap::new() });
+    let list = selection(&problem, &CudaInfo::h100().on_paper());
     let tensor_cores: Vec<&String> = list.iter().filter(|t| t.starts_with("conv.cuda.mma/")).collect();
     assert_eq!(tensor_cores.len(), TACTICS, "{list:?}");
     assert!(tensor_cores.windows(2).all(|w| w[0] < w[1]), "{list:?}");

@@ -1,10 +1,8 @@
 //! Calls are held against the reference by computing them as the library is told to, in plain loops over its
 //! column-major terms.
 
-use std::collections::BTreeMap;
-
 use tactician_cuda::cublaslt::{Factor, Place};
-use tactician_device::{CudaInfo, DeviceInfo, DeviceKind};
+use tactician_device::CudaInfo;
 use tactician_ir::{Conv, Graph, MatMul, Region, Scalar, Tensor, ValueId};
 use tactician_reference::{eval_problem, random_operands};
 
@@ -223,21 +221,7 @@ fn half_precision_is_served_in_its_own_type() {
 /// A made-up GPU whose library is not the one here, if there is one: no tactics, no failure.
 #[test]
 fn without_the_library_there_are_no_tactics() {
-    let cuda = |cublaslt| DeviceInfo {
-        kind: DeviceKind::Cuda(CudaInfo {
-            capability: (9, 0),
-            multiprocessors: 132,
-            shared_bytes: 232_448,
-            l2_bytes: 50 << 20,
-            memory_bytes: 80 << 30,
-            driver: 13000,
-            nvrtc: None,
-            cudnn: None,
-            cublaslt,
-        }),
-        name: "made up".into(),
-        properties: BTreeMap::new(),
-    };
+    let cuda = |cublaslt| CudaInfo { nvrtc: None, cublaslt, ..CudaInfo::h100() }.on_paper();
     let p = problem_of(DType::F16, product(false, false), &[&[3, 4], &[4, 5]], &[]);
     for version in [None, Some(1)] {
         assert!(matmul(&p).unwrap().tactics("matmul.cublaslt", &p, &cuda(version)).is_empty());

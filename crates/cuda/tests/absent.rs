@@ -111,17 +111,7 @@ fn convolution() -> GraphSpec {
 }
 
 fn h100() -> CudaInfo {
-    CudaInfo {
-        capability: (9, 0),
-        multiprocessors: 132,
-        shared_bytes: 232_448,
-        l2_bytes: 52_428_800,
-        memory_bytes: 85_017_493_504,
-        driver: 13000,
-        nvrtc: None,
-        cudnn: None,
-        cublaslt: None,
-    }
+    CudaInfo { nvrtc: None, ..CudaInfo::h100() }
 }
 
 /// The usual file names, and the unversioned ones that are tried first.

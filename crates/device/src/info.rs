@@ -62,6 +62,28 @@ pub fn cuda_architecture((major, minor): (u32, u32)) -> String {
     format!("sm_{major}{minor}{}", if major >= 9 { "a" } else { "" })
 }
 
+impl CudaInfo {
+    /// An H100 (SXM, 80 GB) with NVRTC 13.0 alone, to plan for or to test without one.
+    pub fn h100() -> CudaInfo {
+        CudaInfo {
+            capability: (9, 0),
+            multiprocessors: 132,
+            shared_bytes: 232_448,
+            l2_bytes: 52_428_800,
+            memory_bytes: 85_017_493_504,
+            driver: 13000,
+            nvrtc: Some(13000),
+            cudnn: None,
+            cublaslt: None,
+        }
+    }
+
+    /// A GPU that is there on paper only.
+    pub fn on_paper(self) -> DeviceInfo {
+        DeviceInfo { kind: DeviceKind::Cuda(self), name: "paper".into(), properties: BTreeMap::new() }
+    }
+}
+
 /// What CPU tactics need to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuInfo {

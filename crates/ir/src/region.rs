@@ -125,8 +125,7 @@ fn split<'n>(graph: &Graph, nodes: &'n [NodeId]) -> Option<(&'n [NodeId], NodeId
 fn converts_float(graph: &Graph, id: NodeId) -> bool {
     let node = graph.node(id);
     let (Op::Pointwise(e), [x]) = (&node.op, node.inputs()) else { return false };
-    matches!(e.nodes(), [ExprNode::Input(0), ExprNode::Cast(to, 0)] if to.is_float())
-        && graph.ty(*x).dtype.is_float()
+    e.as_cast().is_some_and(DType::is_float) && graph.ty(*x).dtype.is_float()
 }
 
 /// Whether a problem of the operation may have operands that it rounds to its result's type.

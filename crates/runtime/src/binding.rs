@@ -115,12 +115,18 @@ impl Context {
         Ok(())
     }
 
-    /// Makes runs copy a port from or to memory that steps cannot work on.
-    fn copy_at_runs(&mut self, number: usize, span: Span) -> Result<(), DeviceError> {
+    /// Lets steps work on memory of the context's own again, where they do on the caller's.
+    fn return_memory(&mut self, number: usize) -> Result<(), DeviceError> {
         if self.owned[number].is_none() {
             self.own_memory(number)?;
             self.resolve();
         }
+        Ok(())
+    }
+
+    /// Makes runs copy a port from or to memory that steps cannot work on.
+    fn copy_at_runs(&mut self, number: usize, span: Span) -> Result<(), DeviceError> {
+        self.return_memory(number)?;
         self.copied[number] = Some(span);
         Ok(())
     }
@@ -129,10 +135,7 @@ impl Context {
     fn host_span(&mut self, number: usize) -> Result<Span, DeviceError> {
         let device = self.shared.device.clone();
         if device.info().cpu().is_some() {
-            if self.owned[number].is_none() {
-                self.own_memory(number)?;
-                self.resolve();
-            }
+            self.return_memory(number)?;
             self.copied[number] = None;
             return Ok(self.bound[number]);
         }

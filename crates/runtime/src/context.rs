@@ -327,8 +327,8 @@ impl Context {
         Ok(times)
     }
 
-    /// Times every step by itself over `runs` runs, never from a recording; returns each step's samples. Timing steps apart adds a little to
-    /// each, so the sum exceeds an undivided run.
+    /// Times every step by itself over `runs` runs, never from a recording; returns each step's samples. Timing steps apart
+    /// adds a little to each, so the sum exceeds an undivided run.
     ///
     /// # Errors
     /// When a step fails.
@@ -336,15 +336,12 @@ impl Context {
         self.come_home()?;
         let mut samples = vec![Vec::with_capacity(runs); self.shared.steps.len()];
         let Context { shared, stream, args, starts, .. } = self;
+        let work = Work { shared, args, starts };
         for _ in 0..runs {
             // One batch for the whole run keeps the workers awake between steps.
             stream.run(&mut |s| {
-                for (i, step) in shared.steps.iter().enumerate() {
-                    let arguments = &args[starts[i]..starts[i + 1]];
-                    samples[i].push(s.time(&mut |s| {
-                        // SAFETY: as in `enqueue_all`.
-                        unsafe { step.enqueue(arguments, s) }
-                    })?);
+                for (i, samples) in samples.iter_mut().enumerate() {
+                    samples.push(s.time(&mut |s| work.step(i, s))?);
                 }
                 Ok(())
             })?;
@@ -375,14 +372,16 @@ impl Work<'_> {
     }
 
     fn step_by_step(&self, stream: &mut dyn Stream) -> Result<(), DeviceError> {
-        for (i, step) in self.shared.steps.iter().enumerate() {
-            let args = &self.args[self.starts[i]..self.starts[i + 1]];
-            // SAFETY: spans of the arena, the constants and the bindings, all alive in the context, of the lengths the
-            // step was prepared with. The plan's validation has made sure that what a step writes overlaps nothing else
-            // it touches; one stream runs the steps in order.
-            unsafe { step.enqueue(args, stream)? };
-        }
-        Ok(())
+        (0..self.shared.steps.len()).try_for_each(|i| self.step(i, stream))
+    }
+
+    /// Enqueues step `i`, which those before it have been enqueued for.
+    fn step(&self, i: usize, stream: &mut dyn Stream) -> Result<(), DeviceError> {
+        let args = &self.args[self.starts[i]..self.starts[i + 1]];
+        // SAFETY: spans of the arena, the constants and the bindings, all alive in the context, of the lengths the step was
+        // prepared with. The plan's validation has made sure that what a step writes overlaps nothing else it touches; one
+        // stream runs the steps in order.
+        unsafe { self.shared.steps[i].enqueue(args, stream) }
     }
 }
 

@@ -12,17 +12,7 @@ use super::*;
 use crate::Tensor;
 
 fn hopper() -> CudaInfo {
-    CudaInfo {
-        capability: (9, 0),
-        multiprocessors: 132,
-        shared_bytes: 232_448,
-        l2_bytes: 50 << 20,
-        memory_bytes: 80 << 30,
-        driver: 13000,
-        nvrtc: Some(13000),
-        cudnn: Some(91400),
-        cublaslt: Some(130_002),
-    }
+    CudaInfo { cudnn: Some(91400), cublaslt: Some(130_002), ..CudaInfo::h100() }
 }
 
 fn gpu(cuda: CudaInfo) -> DeviceInfo {

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use tactician_device::{DeviceError, Graph, Stream};
+use tactician_device::Graph;
 
 use super::{Context, Recording, Work};
 use crate::error::RunError;
@@ -55,7 +55,7 @@ impl Context {
         let work = Work { shared, args, starts };
         let mut parts: Vec<Box<dyn Graph>> = Vec::with_capacity(shared.steps.len());
         for count in 1..=shared.steps.len() {
-            match stream.record(&mut |s| first_steps(&work, count, s))? {
+            match stream.record(&mut |s| (0..count).try_for_each(|i| work.step(i, s)))? {
                 Some(graph) => parts.push(graph),
                 None => return Ok(None),
             }
@@ -74,12 +74,4 @@ impl Context {
         }
         Ok(Some(samples))
     }
-}
-
-fn first_steps(work: &Work<'_>, count: usize, stream: &mut dyn Stream) -> Result<(), DeviceError> {
-    for (i, step) in work.shared.steps.iter().take(count).enumerate() {
-        // SAFETY: as in `step_by_step`, of which this is the beginning.
-        unsafe { step.enqueue(&work.args[work.starts[i]..work.starts[i + 1]], stream)? };
-    }
-    Ok(())
 }

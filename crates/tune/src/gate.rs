@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tactician_device::{Device, DeviceError, Memory, Span, Stream};
-use tactician_ir::{Problem, Tensor, TensorType};
+use tactician_ir::{Problem, Tensor};
 use tactician_reference::{self as reference, Exact, ReferenceError};
 use tactician_tactics::{Tactic, layout};
 use tactician_types::{Growth, Layout};
@@ -16,8 +16,8 @@ use crate::trial::{POISON, Trial};
 use crate::tuner::constants;
 
 /// Inputs of a problem, and what must come out.
-pub(crate) struct Gate {
-    types: Vec<TensorType>,
+pub(crate) struct Gate<'a> {
+    problem: &'a Problem,
     /// Random first (they are what timing runs on), then adversarial.
     cases: Vec<Case>,
 }
@@ -86,8 +86,17 @@ impl Turn {
 /// bound, relative L2).
 pub(crate) type Passed = (Trial, (f64, f64));
 
-impl Gate {
-    pub(crate) fn new(problem: &Problem, seed: u64, compare: bool) -> Result<Gate, String> {
+/// What tactics are checked on.
+pub(crate) struct Rig<'a> {
+    pub(crate) device: &'a dyn Device,
+    pub(crate) turn: &'a Turn,
+    pub(crate) cold: &'a Cold,
+    /// Bytes of the device that one tactic may take.
+    pub(crate) memory: u64,
+}
+
+impl<'a> Gate<'a> {
+    pub(crate) fn new(problem: &'a Problem, seed: u64, compare: bool) -> Result<Gate<'a>, String> {
         let few = few_images(problem);
         let computed = few.as_ref().unwrap_or(problem);
         let random = reference::random_operands(computed, seed).map_err(|e| e.to_string())?;
@@ -100,8 +109,12 @@ impl Gate {
             let expected = if compare { Some(Expected::of(computed, &operands)?) } else { None };
             cases.push(Case { operands, expected, stored: Mutex::default() });
         }
-        let types = problem.operands.iter().map(|o| o.ty.clone()).collect();
-        Ok(Gate { types, cases })
+        Ok(Gate { problem, cases })
+    }
+
+    /// The problem.
+    pub(crate) fn problem(&self) -> &Problem {
+        self.problem
     }
 
     /// The activations that timing runs on, on the device in the layouts of a tactic.
@@ -109,10 +122,9 @@ impl Gate {
         &self,
         device: &dyn Device,
         stream: &mut dyn Stream,
-        problem: &Problem,
         tactic: &Tactic,
     ) -> Result<Vec<Option<Span>>, DeviceError> {
-        self.stored(&self.cases[0], device, stream, problem, tactic)
+        self.stored(&self.cases[0], device, stream, tactic)
     }
 
     /// The operands of a case on the device, their padding poisoned. They stay there as long as the gate does.
@@ -121,11 +133,10 @@ impl Gate {
         case: &Case,
         device: &dyn Device,
         stream: &mut dyn Stream,
-        problem: &Problem,
         tactic: &Tactic,
     ) -> Result<Vec<Option<Span>>, DeviceError> {
-        let mut spans = Vec::with_capacity(self.types.len());
-        for (i, (operand, &l)) in problem.operands.iter().zip(&tactic.inputs).enumerate() {
+        let mut spans = Vec::with_capacity(tactic.inputs.len());
+        for (i, (operand, &l)) in self.problem.operands.iter().zip(&tactic.inputs).enumerate() {
             if operand.constant {
                 spans.push(None);
                 continue;
@@ -135,7 +146,7 @@ impl Gate {
                 spans.push(Some(memory.span()));
                 continue;
             }
-            let ty = &self.types[i];
+            let ty = &operand.ty;
             let plain = repeated(&case.operands[i], ty);
             let sizes = ty.sizes().unwrap_or_default();
             let bytes = match l {
@@ -154,31 +165,24 @@ impl Gate {
     /// Runs a tactic on every case. `None` when nothing can be said of it because another one broke the device.
     pub(crate) fn check(
         &self,
-        device: &dyn Device,
+        rig: &Rig<'_>,
         stream: &mut dyn Stream,
-        turn: &Turn,
-        problem: &Problem,
         tactic: &Tactic,
-        cold: &Cold,
-        memory: u64,
     ) -> Option<Result<Passed, Verdict>> {
-        let verdict = self.try_check(device, stream, turn, problem, tactic, cold, memory)?;
+        let verdict = self.try_check(rig, stream, tactic)?;
         // A broken device fails everything that asks it for something.
         let broken_by_another =
-            verdict.is_err() && turn.lock().as_ref().is_some_and(|(id, _)| *id != tactic.id);
+            verdict.is_err() && rig.turn.lock().as_ref().is_some_and(|(id, _)| *id != tactic.id);
         if broken_by_another { None } else { Some(verdict) }
     }
 
     fn try_check(
         &self,
-        device: &dyn Device,
+        rig: &Rig<'_>,
         stream: &mut dyn Stream,
-        turn: &Turn,
-        problem: &Problem,
         tactic: &Tactic,
-        cold: &Cold,
-        memory: u64,
     ) -> Option<Result<Passed, Verdict>> {
+        let (&Rig { device, turn, cold, memory }, problem) = (rig, self.problem);
         let failed = |reason: String| Some(Err(Verdict::Failed { reason }));
         let wrong = |reason: String| Some(Err(Verdict::Wrong { reason }));
         let mut errors = (0.0f64, 0.0f64);
@@ -197,7 +201,7 @@ impl Gate {
                 Ok(t) => t,
                 Err(reason) => return failed(reason),
             };
-            let loaded = self.stored(case, device, stream, problem, tactic).and_then(|operands| {
+            let loaded = self.stored(case, device, stream, tactic).and_then(|operands| {
                 // SAFETY: the gate keeps the operands, of these layouts, and nobody writes them.
                 unsafe { ready.load(stream, &operands, &emission) }
             });

@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tactician_device::{Device, Memory, Span, Stream};
-use tactician_ir::Problem;
 use tactician_tactics::Tactic;
 
 use crate::cold::Cold;
-use crate::gate::{Fault, Gate, Passed, Turn};
+use crate::gate::{Fault, Gate, Passed, Rig, Turn};
 use crate::table::{Row, Timing, Verdict};
 use crate::timing::{Entry, race, statistics};
 use crate::trial::{Trial, stored_bytes};
@@ -24,8 +23,7 @@ pub(crate) type Measured = (Vec<(String, Row)>, Option<Fault>);
 pub(crate) fn measure(
     device: &dyn Device,
     stream: &mut dyn Stream,
-    gate: &Gate,
-    problem: &Problem,
+    gate: &Gate<'_>,
     wanted: &[&Tactic],
     options: &TuneOptions,
     times: &mut TuneTimes,
@@ -49,7 +47,12 @@ pub(crate) fn measure(
     let cold = Cold::of(device.info(), options.timing.max_runs);
     // First, so that it is candidates that find no room.
     let flush = cold.flush(device)?;
-    let passed = check_all(device, stream, &turn, gate, problem, &runs, &cold, options)?;
+    let passed = check_all(
+        &Rig { device, turn: &turn, cold: &cold, memory: options.tuning_memory },
+        stream,
+        gate,
+        &runs,
+    )?;
     times.check += start.elapsed();
     let mut ready: Vec<Ready<'_>> = Vec::new();
     for (tactic, result) in runs.into_iter().zip(passed) {
@@ -65,7 +68,7 @@ pub(crate) fn measure(
     let start = Instant::now();
     // Lives as long as the trials that run on it.
     let mut shared = Vec::new();
-    let failed = share(device, stream, gate, problem, &mut ready, &mut shared)?;
+    let failed = share(device, stream, gate, &mut ready, &mut shared)?;
     rows.extend(failed.into_iter().map(|(t, v)| (t.id.clone(), Row::new(t, v))));
     let mut entries: Vec<Entry<'_>> = ready
         .iter_mut()
@@ -115,13 +118,12 @@ struct Ready<'a> {
 fn share<'a>(
     device: &dyn Device,
     stream: &mut dyn Stream,
-    gate: &Gate,
-    problem: &Problem,
+    gate: &Gate<'_>,
     ready: &mut Vec<Ready<'a>>,
     memory: &mut Vec<Box<dyn Memory>>,
 ) -> Result<Vec<(&'a Tactic, Verdict)>, TuneError> {
     let mut failed = Vec::new();
-    let bytes_of = |r: &Ready<'_>| stored_bytes(&problem.output, r.tactic.output).unwrap_or(0);
+    let bytes_of = |r: &Ready<'_>| stored_bytes(&gate.problem().output, r.tactic.output).unwrap_or(0);
     let output = device.alloc(ready.iter().map(bytes_of).max().unwrap_or(0))?;
     let scratch = loop {
         let most = ready.iter().map(|r| r.tactic.workspace).max().unwrap_or(0);
@@ -140,7 +142,7 @@ fn share<'a>(
         let r = &mut ready[i];
         let (out, tmp) = (output.span(), scratch.span());
         let (out, tmp) = (Span { len: bytes_of(r), ..out }, Span { len: r.tactic.workspace, ..tmp });
-        let operands = gate.activations(device, stream, problem, r.tactic).map_err(|e| e.to_string());
+        let operands = gate.activations(device, stream, r.tactic).map_err(|e| e.to_string());
         // SAFETY: the gate keeps the operands and the caller keeps `memory` for as long as the trials live; one stream
         // races them.
         let shared = operands.and_then(|operands| unsafe { r.trial.share(&operands, out, tmp) });
@@ -154,18 +156,13 @@ fn share<'a>(
 
 /// Sends tactics through the gate. Where the device is not the CPU itself, several threads do the host's part of it.
 fn check_all(
-    device: &dyn Device,
+    rig: &Rig<'_>,
     stream: &mut dyn Stream,
-    turn: &Turn,
-    gate: &Gate,
-    problem: &Problem,
+    gate: &Gate<'_>,
     tactics: &[&Tactic],
-    cold: &Cold,
-    options: &TuneOptions,
 ) -> Result<Vec<Option<Result<Passed, Verdict>>>, TuneError> {
-    let check = |stream: &mut dyn Stream, t: &Tactic| {
-        gate.check(device, stream, turn, problem, t, cold, options.tuning_memory)
-    };
+    let device = rig.device;
+    let check = |stream: &mut dyn Stream, t: &Tactic| gate.check(rig, stream, t);
     let threads =
         std::thread::available_parallelism().map_or(1, |n| n.get()).min(tactics.len()).min(MAX_CHECKERS);
     if device.info().cpu().is_some() || threads < 2 {

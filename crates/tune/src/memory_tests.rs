@@ -93,17 +93,7 @@ fn no_memory_for_any_candidate_is_an_error_that_lists_them() {
 /// Candidates hold their constants until all have raced, so what fits by itself may not fit beside the others.
 #[test]
 fn whatever_memory_there_is_some_candidate_wins_or_all_say_why() {
-    let cuda = CudaInfo {
-        capability: (9, 0),
-        multiprocessors: 8,
-        shared_bytes: 232_448,
-        l2_bytes: 1 << 16,
-        memory_bytes: 1 << 30,
-        driver: 13000,
-        nvrtc: Some(13000),
-        cudnn: None,
-        cublaslt: None,
-    };
+    let cuda = CudaInfo { multiprocessors: 8, l2_bytes: 1 << 16, memory_bytes: 1 << 30, ..CudaInfo::h100() };
     let gpu = DeviceInfo { kind: DeviceKind::Cuda(cuda), ..ReplayDevice::new().info().clone() };
     for info in [ReplayDevice::new().info().clone(), gpu] {
         let device = || ReplayDevice::new().with_info(info.clone()).compiles();

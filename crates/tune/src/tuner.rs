@@ -235,7 +235,7 @@ impl Work<'_> {
 }
 
 /// Makes a problem's gate, and says how long that took.
-fn gate_of(work: &Work<'_>, options: &TuneOptions) -> (Result<Gate, String>, Duration) {
+fn gate_of<'a>(work: &Work<'a>, options: &TuneOptions) -> (Result<Gate<'a>, String>, Duration) {
     let start = Instant::now();
     (Gate::new(work.problem, options.seed, options.gate), start.elapsed())
 }
@@ -266,7 +266,7 @@ fn tune_all(
             let next = work[done + 1..].iter().find(|w| !w.wanted.is_empty()).filter(|_| !cpu);
             let measured = std::thread::scope(|scope| {
                 let next = next.map(|w| scope.spawn(|| gate_of(w, options)));
-                let measured = measure(device, stream, &gate, w.problem, &wanted, options, &mut report.times);
+                let measured = measure(device, stream, &gate, &wanted, options, &mut report.times);
                 ahead = next.and_then(|n| n.join().ok());
                 measured
             });

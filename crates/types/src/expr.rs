@@ -406,6 +406,14 @@ impl Expr {
         self.nodes.contains(&ExprNode::Input(i))
     }
 
+    /// The type that input 0 is converted to, when nothing else is done.
+    pub fn as_cast(&self) -> Option<DType> {
+        match self.nodes[..] {
+            [ExprNode::Input(0), ExprNode::Cast(to, 0)] => Some(to),
+            _ => None,
+        }
+    }
+
     /// Whether this is the identity of input 0.
     pub fn is_identity(&self) -> bool {
         self.nodes == [ExprNode::Input(0)]

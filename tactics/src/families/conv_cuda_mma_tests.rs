@@ -1,6 +1,4 @@
-use std::collections::BTreeMap;
 
-use tactician_device::DeviceKind;
 use tactician_ir::{Conv, Operand, TensorType};
 use tactician_types::{Binary, Expr};
 
@@ -8,21 +6,7 @@ use super::*;
 
 /// An H100, as far as families ask.
 pub(crate) fn h100() -> DeviceInfo {
-    DeviceInfo {
-        kind: DeviceKind::Cuda(CudaInfo {
-            capability: (9, 0),
-            multiprocessors: 132,
-            shared_bytes: 232_448,
-            l2_bytes: 50 << 20,
-            memory_bytes: 80 << 30,
-            driver: 13000,
-            nvrtc: Some(13000),
-            cudnn: None,
-            cublaslt: None,
-        }),
-        name: "H100".into(),
-        properties: BTreeMap::new(),
-    }
+    CudaInfo::h100().on_paper()
 }
 
 /// A problem of these operands, the later ones added to the result one after the other.

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use tactician_cuda::cudnn::Function;
 use tactician_device::DeviceKind;
@@ -185,18 +185,7 @@ fn describes_one_to_three_axes_and_groups() {
 
 /// An H100 with the cuDNN that is found.
 fn h100() -> DeviceInfo {
-    let cuda = CudaInfo {
-        capability: (9, 0),
-        multiprocessors: 132,
-        shared_bytes: 232_448,
-        l2_bytes: 52_428_800,
-        memory_bytes: 85_017_493_504,
-        driver: 13000,
-        nvrtc: None,
-        cudnn: cudnn::version(),
-        cublaslt: None,
-    };
-    DeviceInfo { kind: DeviceKind::Cuda(cuda), name: "H100".into(), properties: BTreeMap::new() }
+    CudaInfo { nvrtc: None, cudnn: cudnn::version(), ..CudaInfo::h100() }.on_paper()
 }
 
 /// Whether it may be taken only where TF32 is allowed.

@@ -1,23 +1,10 @@
 use super::*;
-use std::collections::BTreeMap;
 use tactician_cuda::Launches;
-use tactician_device::DeviceKind;
 use tactician_ir::{Operand, TensorType};
 
 /// A GPU on paper.
 pub(crate) fn gpu() -> DeviceInfo {
-    let info = CudaInfo {
-        capability: (9, 0),
-        multiprocessors: 132,
-        shared_bytes: 232_448,
-        l2_bytes: 50 << 20,
-        memory_bytes: 80 << 30,
-        driver: 13000,
-        nvrtc: Some(13000),
-        cudnn: None,
-        cublaslt: None,
-    };
-    DeviceInfo { kind: DeviceKind::Cuda(info), name: "paper".into(), properties: BTreeMap::new() }
+    CudaInfo::h100().on_paper()
 }
 
 /// A problem of one operation of these operands, which are no constants.

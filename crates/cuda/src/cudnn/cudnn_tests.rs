@@ -7,17 +7,7 @@ use super::target::Target;
 use super::*;
 
 pub(super) fn h100() -> CudaInfo {
-    CudaInfo {
-        capability: (9, 0),
-        multiprocessors: 132,
-        shared_bytes: 232_448,
-        l2_bytes: 52_428_800,
-        memory_bytes: 85_017_493_504,
-        driver: 13000,
-        nvrtc: Some(13000),
-        cudnn: Some(91400),
-        cublaslt: None,
-    }
+    CudaInfo { cudnn: Some(91400), ..CudaInfo::h100() }
 }
 
 /// What follows a convolution.

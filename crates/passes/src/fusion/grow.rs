@@ -53,7 +53,7 @@ fn conversion(graph: &Graph, anchor: NodeId) -> Option<NodeId> {
     let value = *node.inputs().first().filter(|_| matches!(node.op, Op::Conv(_)))?;
     let Op::Pointwise(expr) = &graph.producer(value).op else { return None };
     let rounds = is_short(graph.ty(value).dtype)
-        && matches!(expr.nodes(), [ExprNode::Input(0), ExprNode::Cast(..)])
+        && expr.as_cast().is_some()
         && graph.producer(value).inputs().iter().all(|&x| graph.ty(x).dtype == DType::F32);
     (rounds && graph.use_count(value) == 1).then_some(value.node())
 }

@@ -1,6 +1,6 @@
 //! Conversions between float types leave reshapes behind, for the operation that computes or reads the value.
 
-use tactician_ir::{Change, ExprNode, Graph, NodeId, Op, Patch, ValueId};
+use tactician_ir::{Change, Graph, NodeId, Op, Patch, ValueId};
 
 use crate::pipeline::Rewrite;
 use crate::util::{op_of, pointwise, read_once};
@@ -38,7 +38,7 @@ impl Rewrite for ConversionPastReshape {
 
 /// By how many bytes an element grows in a node that does nothing but convert floats; `None` for other nodes.
 fn growth(graph: &Graph, id: NodeId) -> Option<isize> {
-    let [ExprNode::Input(0), ExprNode::Cast(_, 0)] = pointwise(graph, id)?.nodes() else { return None };
+    pointwise(graph, id)?.as_cast()?;
     let [from, to] = [*graph.node(id).inputs().first()?, id.value()].map(|v: ValueId| graph.ty(v).dtype);
     (from.is_float() && to.is_float()).then(|| to.size() as isize - from.size() as isize)
 }
@@ -47,7 +47,7 @@ fn growth(graph: &Graph, id: NodeId) -> Option<isize> {
 mod tests {
     use super::*;
     use crate::testing::*;
-    use tactician_ir::{DType, Expr, Reshape, Shape};
+    use tactician_ir::{DType, Expr, ExprNode, Reshape, Shape};
 
     fn cast(g: &mut Graph, to: DType, x: ValueId) -> ValueId {
         let e = Expr::from_nodes(vec![ExprNode::Input(0), ExprNode::Cast(to, 0)]).unwrap();
