@@ -218,3 +218,13 @@ fn a_draft_is_verified_once_and_before_it_is_a_plan() {
     bad[HEADER_LEN..HEADER_LEN + 40].fill(0xff);
     assert!(matches!(Plan::from_bytes(bad), Err(LoadError::Checksum)));
 }
+
+/// Found by the fuzzer: metadata may be asked for sizes before it was checked.
+#[test]
+fn sizes_of_unchecked_metadata_do_not_overflow() {
+    let mut meta = sample().meta;
+    let huge = Constant { note: "huge".into(), offset: 0, len: u64::MAX - 1 };
+    meta.constants.extend([huge.clone(), huge]);
+    assert_eq!(meta.constant_bytes(), u64::MAX);
+    assert!(Plan::new(meta, vec![]).is_err());
+}

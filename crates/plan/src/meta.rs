@@ -186,9 +186,9 @@ impl Port {
 }
 
 impl PlanMeta {
-    /// Bytes of all constants.
+    /// Bytes of all constants; as many as there can be where metadata that was not checked says more.
     pub fn constant_bytes(&self) -> u64 {
-        self.constants.iter().map(|c| c.len).sum()
+        self.constants.iter().fold(0, |sum, c| sum.saturating_add(c.len))
     }
 
     /// Length in bytes of what a place names; `None` when there is no such thing.
