@@ -475,3 +475,45 @@ fn a_memory_limit_is_kept() {
     let engine = Engine::new(plan(&device, 1.0, 8 << 20, BYTES), device).unwrap();
     assert_eq!(run(&mut engine.new_context().unwrap(), 3.0), output(3.0, 1.0));
 }
+
+/// The gate looks with this at large batches: one byte that differs anywhere is found, in units of every size.
+#[test]
+fn data_that_does_not_repeat_is_found() {
+    let Some((device, _turn)) = gpu() else { return };
+    let mut stream = device.stream().unwrap();
+    for (images, image) in [(100, 4096), (7, 1_000_004), (5, 70_002), (9, 12_345)] {
+        let (bytes, period) = (images * image, 3 * image);
+        let step = tactician::tactics::repeats(device.info(), bytes as u64, period as u64).unwrap();
+        let code = device.compile(step.code.as_ref().unwrap()).unwrap();
+        let desc = StepDesc {
+            kernel: step.kernel,
+            params: &step.params,
+            inputs: &[bytes as u64],
+            outputs: &[4],
+            scratch: 0,
+            code: Some(&code),
+        };
+        let run = device.prepare(&desc).unwrap();
+        let (memory, flag) = (device.alloc(bytes as u64).unwrap(), device.alloc(4).unwrap());
+        let mut data: Vec<u8> = (0..period).map(|i| (i * 7 + i / 251) as u8).collect();
+        data = data.iter().copied().cycle().take(bytes).collect();
+        let mut differs = |data: &[u8]| {
+            let mut found = [0; 4];
+            // SAFETY: memory of this device, of the lengths that the step was prepared with.
+            unsafe {
+                stream.write(memory.span(), data).unwrap();
+                stream.fill(flag.span(), 0).unwrap();
+                let none = Span { len: 0, ..flag.span() };
+                run.enqueue(&[memory.span(), flag.span(), none], stream.as_mut()).unwrap();
+                stream.read(flag.span(), &mut found).unwrap();
+            }
+            found != [0; 4]
+        };
+        assert!(!differs(&data), "{images} images of {image}");
+        for at in [0, period - 1, period, bytes - 1, bytes / 2] {
+            data[at] ^= 1;
+            assert!(differs(&data), "{images} images of {image}, byte {at}");
+            data[at] ^= 1;
+        }
+    }
+}

@@ -35,6 +35,8 @@ pub const INTERLEAVE: &str = "interleave";
 pub const DEINTERLEAVE: &str = "deinterleave";
 /// The entry of [`fn@concat`].
 pub const CONCAT: &str = "concat";
+/// The entry of [`repeats`].
+pub const REPEATS: &str = "repeats";
 /// The entry of [`pad`].
 pub const PAD: &str = "pad";
 /// The entry of [`gather`].
@@ -167,6 +169,11 @@ pub fn concat(unit: u32, count: usize) -> CodeSource {
     source("move/concat.cu", &text, &defines(&[("UNIT", &unit), ("COUNT", &count)]))
 }
 
+/// `move/repeats.cu`; units of 8 bytes are not among those that it compares.
+pub fn repeats(unit: u32) -> CodeSource {
+    source("move/repeats.cu", "", &defines(&[("UNIT", &unit)]))
+}
+
 /// `move/pad.cu`: `mode` 0 constant, 1 reflect, 2 edge, 3 wrap.
 pub fn pad(unit: u32, axes: usize, mode: u32) -> CodeSource {
     source("move/pad.cu", "", &defines(&[("UNIT", &unit), ("AXES", &axes), ("MODE", &mode)]))
@@ -257,6 +264,7 @@ fn moves(out: &mut Vec<CodeSource>) {
     out.extend([1, 2, 8].map(|axes| strided(2, axes)));
     out.extend([1, 2, 3].map(|mode| pad(2, 4, mode)));
     out.extend([concat(4, 16), gather(2, I32)]);
+    out.extend([1, 2, 4, 16].map(repeats));
     for unit in [1, 2, 4, 8] {
         out.extend([transpose(unit, 1, 1), gather_elements(unit, I64, 3), interleave(unit, 3, 16 / unit)]);
     }

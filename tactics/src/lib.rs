@@ -18,12 +18,14 @@ pub mod epilogue;
 mod filter;
 mod host;
 pub mod layout;
+mod repeats;
 mod resize;
 
 use std::fmt;
 
 pub use emission::{Arg, Emission, Emit, EmitError, Packed, StepSpec};
 pub use filter::{ParseFilterError, TacticFilter, library_of};
+pub use repeats::repeats;
 use tactician_device::{CodeSource, DeviceInfo};
 use tactician_ir::{Problem, Tensor};
 use tactician_types::{Growth, Layout};

@@ -1,5 +1,6 @@
 //! The numerics gate: no tactic is timed before its output was compared with the reference.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,9 +11,9 @@ use tactician_tactics::{Tactic, layout};
 use tactician_types::{Growth, Layout};
 
 use crate::cold::Cold;
-use crate::images::{few_images, repeated};
+use crate::images::{Repetition, few_images, write_repeated};
 use crate::table::Verdict;
-use crate::trial::{POISON, Trial};
+use crate::trial::{POISON, Trial, stored_bytes};
 use crate::tuner::constants;
 
 /// Inputs of a problem, and what must come out.
@@ -91,6 +92,8 @@ pub(crate) struct Rig<'a> {
     pub(crate) device: &'a dyn Device,
     pub(crate) turn: &'a Turn,
     pub(crate) cold: &'a Cold,
+    /// Finds large batches of which every image is as it should be. Used in turns.
+    pub(crate) repetition: Option<&'a Repetition>,
     /// Bytes of the device that one tactic may take.
     pub(crate) memory: u64,
 }
@@ -147,15 +150,17 @@ impl<'a> Gate<'a> {
                 continue;
             }
             let ty = &operand.ty;
-            let plain = repeated(&case.operands[i], ty);
-            let sizes = ty.sizes().unwrap_or_default();
+            // Images lie one behind the other in every layout.
+            let few = &case.operands[i];
             let bytes = match l {
-                Layout::Plain => plain,
-                l => layout::from_plain_padded(&plain, ty.dtype.size(), &sizes, l, POISON),
+                Layout::Plain => few.bytes().into(),
+                l => {
+                    Cow::from(layout::from_plain_padded(few.bytes(), ty.dtype.size(), few.sizes(), l, POISON))
+                }
             };
-            let memory = device.alloc(bytes.len() as u64)?;
-            // SAFETY: freshly allocated, of exactly this length.
-            unsafe { stream.write(memory.span(), &bytes)? };
+            let memory = device.alloc(stored_bytes(ty, l).unwrap_or(0))?;
+            // SAFETY: freshly allocated.
+            unsafe { write_repeated(stream, memory.span(), &bytes)? };
             spans.push(Some(memory.span()));
             stored.insert((i, l), memory);
         }
@@ -182,7 +187,7 @@ impl<'a> Gate<'a> {
         stream: &mut dyn Stream,
         tactic: &Tactic,
     ) -> Option<Result<Passed, Verdict>> {
-        let (&Rig { device, turn, cold, memory }, problem) = (rig, self.problem);
+        let (&Rig { device, turn, cold, repetition, memory }, problem) = (rig, self.problem);
         let failed = |reason: String| Some(Err(Verdict::Failed { reason }));
         let wrong = |reason: String| Some(Err(Verdict::Wrong { reason }));
         let mut errors = (0.0f64, 0.0f64);
@@ -209,10 +214,16 @@ impl<'a> Gate<'a> {
                 return failed(e.to_string());
             }
             if let Some(expected) = &case.expected {
-                if let Err(e) = turn.run(device, tactic, || ready.run(stream))? {
-                    return wrong(e.to_string());
-                }
-                match ready.output(stream).and_then(|(o, order)| expected.compare(&o, order, tactic.growth)) {
+                let ran = turn.run(device, tactic, || {
+                    ready.run(stream)?;
+                    ready.telling(stream, repetition)
+                });
+                let telling = match ran? {
+                    Ok(bytes) => bytes,
+                    Err(e) => return wrong(e.to_string()),
+                };
+                let output = ready.output(stream, telling);
+                match output.and_then(|(o, order)| expected.compare(&o, order, tactic.growth)) {
                     Ok((ratio, l2)) => errors = (errors.0.max(ratio), l2),
                     Err(reason) => return wrong(reason),
                 }

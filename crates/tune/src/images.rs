@@ -1,6 +1,7 @@
 //! Large batches in which a few images repeat: the reference computes those few, and every image is still compared.
 
-use tactician_ir::{Op, Problem, Tensor, TensorType};
+use tactician_device::{Device, DeviceError, Executable, Memory, Span, StepDesc, Stream};
+use tactician_ir::{Op, Problem, TensorType};
 
 /// Different images in a large batch. No power of two: tiles of images that a kernel mixes up do not look alike.
 const DISTINCT: usize = 3;
@@ -47,21 +48,85 @@ fn fewer(ty: &TensorType) -> Option<TensorType> {
     Some(TensorType::known(ty.dtype, &sizes))
 }
 
-/// The plain bytes of a value of type `ty` whose images are those of `few`, over and over; `few` itself where it has
-/// as many.
-pub(crate) fn repeated(few: &Tensor, ty: &TensorType) -> Vec<u8> {
-    let wanted = ty.sizes().unwrap_or_default().iter().product::<usize>() * ty.dtype.size();
-    let bytes = few.bytes();
-    let mut out = Vec::with_capacity(wanted);
-    while out.len() < wanted && !bytes.is_empty() {
-        out.extend_from_slice(&bytes[..bytes.len().min(wanted - out.len())]);
+/// Puts a value whose first bytes are `few` into memory, repeated until that is full.
+///
+/// # Safety
+/// As for [`Stream::write`].
+pub(crate) unsafe fn write_repeated(
+    stream: &mut dyn Stream,
+    to: Span,
+    few: &[u8],
+) -> Result<(), DeviceError> {
+    let mut there = to.len.min(few.len() as u64);
+    // SAFETY: the beginning of memory that the caller vouches for.
+    unsafe { stream.write(Span { len: there, ..to }, &few[..there as usize])? };
+    if there == 0 {
+        return Ok(());
     }
-    out
+    // What is there is always a number of whole repetitions.
+    while there < to.len {
+        let len = there.min(to.len - there);
+        let next = Span { address: to.address + there, len };
+        // SAFETY: both lie in that memory, one behind the other.
+        unsafe { stream.copy(Span { len, ..to }, next)? };
+        there += len;
+    }
+    stream.synchronize()
+}
+
+/// Looks, on a GPU, whether the images of an output repeat, so that only the first few need to come to the host.
+pub(crate) struct Repetition {
+    run: Box<dyn Executable>,
+    flag: Box<dyn Memory>,
+    bytes: u64,
+    /// Bytes of the first few images.
+    first: u64,
+}
+
+impl Repetition {
+    /// For outputs of a problem in layouts without padding; `None` where the host has to look.
+    pub(crate) fn new(device: &dyn Device, problem: &Problem) -> Result<Option<Repetition>, DeviceError> {
+        let Some(few) = few_images(problem) else { return Ok(None) };
+        let size = |ty: &TensorType| ty.bytes().unwrap_or(0);
+        let (bytes, first) = (size(&problem.output), size(&few.output));
+        let Some(step) = tactician_tactics::repeats(device.info(), bytes, first) else { return Ok(None) };
+        let code = step.code.as_ref().map(|c| device.compile(c)).transpose()?;
+        let run = device.prepare(&StepDesc {
+            kernel: step.kernel,
+            params: &step.params,
+            inputs: &[bytes],
+            outputs: &[4],
+            scratch: 0,
+            code: code.as_deref(),
+        })?;
+        Ok(Some(Repetition { run, flag: device.alloc(4)?, bytes, first }))
+    }
+
+    /// How many bytes of an output say all of it: those of the first few images if all others repeat them.
+    ///
+    /// # Safety
+    /// `output` is live memory of the device, and nothing writes it.
+    pub(crate) unsafe fn telling(&self, stream: &mut dyn Stream, output: Span) -> Result<u64, DeviceError> {
+        if output.len != self.bytes {
+            return Ok(output.len);
+        }
+        let (flag, mut found) = (self.flag.span(), [0; 4]);
+        let empty = Span { len: 0, ..flag };
+        // SAFETY: the flag is ours, of the length that the step was prepared with, and one output at a time is looked
+        // at; the caller vouches for the output.
+        unsafe {
+            stream.fill(flag, 0)?;
+            self.run.enqueue(&[output, flag, empty], stream)?;
+            stream.read(flag, &mut found)?;
+        }
+        Ok(if found == [0; 4] { self.first } else { output.len })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use tactician_ir::{Binary, Conv, Expr, Graph, Region};
+    use tactician_device::replay::ReplayDevice;
+    use tactician_ir::{Binary, Conv, Expr, Graph, Region, Tensor};
     use tactician_reference as reference;
     use tactician_types::DType;
 
@@ -75,6 +140,18 @@ mod tests {
         let y = g.add(op, &[x, w], "y").unwrap();
         g.mark_output("y", y);
         Region::new("test", &g, &[y.node()]).unwrap().problem(&g)
+    }
+
+    fn repeated(few: &Tensor, ty: &TensorType) -> Vec<u8> {
+        let device = ReplayDevice::new();
+        let (mut stream, memory) = (device.stream().unwrap(), device.alloc(ty.bytes().unwrap()).unwrap());
+        let mut bytes = vec![0; memory.span().len as usize];
+        // SAFETY: memory of this device, of these lengths.
+        unsafe {
+            write_repeated(stream.as_mut(), memory.span(), few.bytes()).unwrap();
+            stream.read(memory.span(), &mut bytes).unwrap();
+        }
+        bytes
     }
 
     /// Whether the reference's output for repeated images is the repeated output for the few.

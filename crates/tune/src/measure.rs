@@ -8,6 +8,7 @@ use tactician_tactics::Tactic;
 
 use crate::cold::Cold;
 use crate::gate::{Fault, Gate, Passed, Rig, Turn};
+use crate::images::Repetition;
 use crate::table::{Row, Timing, Verdict};
 use crate::timing::{Entry, race, statistics};
 use crate::trial::{Trial, stored_bytes};
@@ -47,12 +48,11 @@ pub(crate) fn measure(
     let cold = Cold::of(device.info(), options.timing.max_runs);
     // First, so that it is candidates that find no room.
     let flush = cold.flush(device)?;
-    let passed = check_all(
-        &Rig { device, turn: &turn, cold: &cold, memory: options.tuning_memory },
-        stream,
-        gate,
-        &runs,
-    )?;
+    // Without it the host looks at every image.
+    let repetition = Repetition::new(device, gate.problem()).unwrap_or_default();
+    let (cold, repetition) = (&cold, repetition.as_ref());
+    let rig = Rig { device, turn: &turn, cold, repetition, memory: options.tuning_memory };
+    let passed = check_all(&rig, stream, gate, &runs)?;
     times.check += start.elapsed();
     let mut ready: Vec<Ready<'_>> = Vec::new();
     for (tactic, result) in runs.into_iter().zip(passed) {

@@ -8,6 +8,8 @@ use tactician_ir::{Problem, Tensor, TensorType};
 use tactician_tactics::{Arg, Emission, StepSpec, Tactic, layout};
 use tactician_types::Layout;
 
+use crate::images::Repetition;
+
 /// Bytes on each side of every buffer that a tactic must leave alone.
 pub(crate) const GUARD: u64 = 4096;
 
@@ -275,11 +277,25 @@ impl Trial {
         stream.synchronize()
     }
 
-    /// The output of a run, and the order that its elements are in.
+    /// How many bytes of a run's output say all of it.
+    pub(crate) fn telling(
+        &self,
+        stream: &mut dyn Stream,
+        repetition: Option<&Repetition>,
+    ) -> Result<u64, DeviceError> {
+        let Some(output) = self.buffers.as_ref().map(|b| b.output.span()) else { return Ok(0) };
+        match repetition {
+            // SAFETY: our own buffer; the stream is idle.
+            Some(r) => unsafe { r.telling(stream, output) },
+            None => Ok(output.len),
+        }
+    }
+
+    /// The first `telling` bytes of the output of a run, and the order that its elements are in.
     ///
     /// # Errors
     /// When a guard zone changed.
-    pub(crate) fn output(&self, stream: &mut dyn Stream) -> Result<(Tensor, Layout), String> {
+    pub(crate) fn output(&self, stream: &mut dyn Stream, telling: u64) -> Result<(Tensor, Layout), String> {
         let text = |e: DeviceError| e.to_string();
         let Some(buffers) = &self.buffers else { return Err("it is out of the gate".into()) };
         let operands = buffers.operands.iter().enumerate();
@@ -290,10 +306,15 @@ impl Trial {
                 return Err(format!("it wrote outside {name}"));
             }
         }
-        let mut bytes = vec![0; buffers.output.len as usize];
+        let whole = buffers.output.span();
+        let part = Span { len: telling.min(whole.len), ..whole };
+        let mut bytes = vec![0; part.len as usize];
         // SAFETY: our own buffer; the stream is idle.
-        unsafe { stream.read(buffers.output.span(), &mut bytes).map_err(text)? };
-        let sizes = self.output_type.sizes().unwrap_or_default();
+        unsafe { stream.read(part, &mut bytes).map_err(text)? };
+        let mut sizes = self.output_type.sizes().unwrap_or_default();
+        if let Some(images) = sizes.first_mut().filter(|_| part.len < whole.len) {
+            *images = (*images as u64 * part.len / whole.len) as usize;
+        }
         let (bytes, order) = match self.output_layout {
             l @ (Layout::Plain | Layout::ChannelsLast) => (bytes, l),
             // Padding lies between the elements.
