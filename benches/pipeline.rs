@@ -39,9 +39,9 @@ fn select_load_run(c: &mut Criterion) {
     let net = zoo::resnet18(1);
     let tuned = Builder::new().tune(&net).expect("the zoo builds");
     c.bench_function("select/resnet18", |b| b.iter(|| black_box(tuned.select(4 << 20).expect("it fits"))));
-    let instance = tuned.instance();
+    let (instance, budget) = (tuned.instance(), tactician::selection::Budget::workspace(4 << 20));
     c.bench_function("select, instance given/resnet18", |b| {
-        b.iter(|| black_box(tactician::selection::select(&instance, 4 << 20).expect("it fits")));
+        b.iter(|| black_box(tactician::selection::select(&instance, budget).expect("it fits")));
     });
     c.bench_function("plan/resnet18", |b| b.iter(|| black_box(tuned.plan(4 << 20).expect("it fits"))));
 

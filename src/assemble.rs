@@ -150,9 +150,7 @@ impl Assembly<'_> {
     }
 
     fn bytes_of(&self, (value, layout): Stored) -> u64 {
-        let ty = self.graph.ty(value);
-        let n = ty.sizes().and_then(|s| layout.storage_len(&s)).unwrap_or(0);
-        n as u64 * ty.dtype.size() as u64
+        stored_bytes(self.graph, value, layout)
     }
 
     /// A home for a value that a step is about to write.
@@ -380,6 +378,13 @@ impl Assembly<'_> {
         Plan::new(meta, self.constant_bytes)
             .map_err(|e| BuildError::Bug { what: format!("the assembled plan does not validate: {e}") })
     }
+}
+
+/// Bytes of a value in a layout.
+pub(crate) fn stored_bytes(graph: &Graph, value: ValueId, layout: Layout) -> u64 {
+    let ty = graph.ty(value);
+    let n = ty.sizes().and_then(|s| layout.storage_len(&s)).unwrap_or(0);
+    n as u64 * ty.dtype.size() as u64
 }
 
 /// A region's operations for people: `conv + add + relu`.

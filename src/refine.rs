@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tactician_plan::Plan;
 use tactician_runtime::{Context, Engine};
-use tactician_select::{Instance, Selection, select};
+use tactician_select::{Budget, Candidate, Instance, Selection, select};
 
 use crate::error::BuildError;
 use crate::random::random_input;
@@ -88,6 +88,7 @@ pub struct Refined {
 
 /// A group of regions with one problem and one tactic, and what to try instead.
 struct Group {
+    /// By place in the selection.
     regions: Vec<usize>,
     candidates: Vec<usize>,
     /// Predicted time of all its regions.
@@ -108,7 +109,7 @@ impl Tuned {
     ) -> Result<Refined, BuildError> {
         let start = Instant::now();
         let instance = self.instance();
-        let mut selection = select(&instance, workspace)?;
+        let mut selection = select(&instance, Budget::workspace(workspace))?;
         let mut made = Made::default();
         let mut plan = self.plan_of(&instance, &selection, workspace, Some(&mut made))?;
         let mut best = self.ready(&plan)?;
@@ -125,20 +126,19 @@ impl Tuned {
                 }
                 tried += 1;
                 let first = group.regions[0];
-                let of = |s: &Selection| &instance.regions[first].candidates[s.tactics[first]];
+                let of = |s: &Selection| candidate_of(&instance, s, first);
                 let mut next = selection.clone();
-                group.regions.iter().for_each(|&r| next.tactics[r] = candidate);
+                group.regions.iter().for_each(|&r| next.chosen[r].candidate = candidate);
                 let predicted_us = (of(&selection).time_us - of(&next).time_us) * group.regions.len() as f64;
                 next.predicted_us -= predicted_us;
-                let changed = |c: usize| &instance.regions[first].candidates[c];
-                next.workspace = next.workspace.max(changed(candidate).workspace);
+                next.workspace = next.workspace.max(of(&next).workspace);
                 made.keep(&instance, &selection);
                 let next_plan = self.plan_of(&instance, &next, workspace, Some(&mut made))?;
                 // What cannot run beside the present plan, for want of memory say, is not tried.
                 let Ok(mut other) = self.ready(&next_plan) else { continue };
                 let Some((old_us, new_us)) = faster(&mut best, &mut other, options)? else { continue };
                 swaps.push(Swap {
-                    region: instance.regions[first].name.clone(),
+                    region: instance.regions[selection.chosen[first].region].name.clone(),
                     regions: group.regions.len(),
                     from: of(&selection).id.clone(),
                     to: of(&next).id.clone(),
@@ -174,12 +174,12 @@ impl Tuned {
         options: &RefineOptions,
     ) -> Vec<Group> {
         let mut by_problem: BTreeMap<(String, usize), Vec<usize>> = BTreeMap::new();
-        for (r, problem) in self.problems().iter().enumerate() {
-            by_problem.entry((problem.to_string(), selection.tactics[r])).or_default().push(r);
+        for (at, c) in selection.chosen.iter().enumerate() {
+            by_problem.entry((self.problems()[c.region].to_string(), c.candidate)).or_default().push(at);
         }
         let mut groups = Vec::new();
         for ((_, chosen), regions) in by_problem {
-            let all = &instance.regions[regions[0]].candidates;
+            let all = &instance.regions[selection.chosen[regions[0]].region].candidates;
             let best = &all[chosen];
             let mut candidates: Vec<usize> = (0..all.len())
                 .filter(|&i| {
@@ -201,6 +201,12 @@ impl Tuned {
         groups.sort_by(|a, b| b.time_us.total_cmp(&a.time_us));
         groups
     }
+}
+
+/// The candidate that a selection has at a place.
+fn candidate_of<'a>(instance: &'a Instance, selection: &Selection, at: usize) -> &'a Candidate {
+    let c = selection.chosen[at];
+    &instance.regions[c.region].candidates[c.candidate]
 }
 
 fn measure(context: &mut Context, length: Duration) -> Result<Vec<f64>, BuildError> {

@@ -1,20 +1,36 @@
-//! Choosing a tactic for every region and a layout for every value under a budget; placing buffers in an arena.
+//! Choosing what is fused, a tactic for every region and layouts for every value, under budgets; placing buffers in an
+//! arena.
 //!
 //! ```text
-//!  regions × candidates (time, scratch, layouts) ─┐
-//!  reformat costs ────────────────────────────────┼─ select ─▶ Selection ─▶ place ─▶ arena offsets
-//!  workspace budget ──────────────────────────────┘
+//!  regions × candidates (time, scratch, constants, layouts) ─┐
+//!  reformat costs ───────────────────────────────────────────┼─ select ─▶ Selection ─▶ place ─▶ arena offsets
+//!  budgets of workspace and memory ──────────────────────────┘
 //! ```
 //!
-//! A private dependency of the public crate. Works on numbers alone: no device, no graph.
+//! A private dependency of the public crate. Works on numbers alone: no device, no graph. `docs/selection.md` tells the
+//! problem and the method.
 
-mod elimination;
+mod changes;
+mod compact;
+mod explain;
+mod footprint;
+mod front;
+mod greedy;
 mod memory;
+mod model;
 mod pareto;
 mod solve;
+mod states;
 
+pub use front::{Change, FrontPoint, differences, workspace_front};
+pub use greedy::greedy;
 pub use memory::{Buffer, Placement, place};
-pub use pareto::useful;
-pub use solve::{
-    Candidate, Certificate, Instance, RegionChoices, SelectError, Selection, ValueChoices, select,
+pub use model::{
+    Budget, Candidate, Certificate, Choice, Footprint, Instance, Reformat, RegionChoices, SelectError,
+    Selection, ValueChoices,
 };
+pub use pareto::useful;
+pub use solve::{select, select_partition};
+
+#[cfg(test)]
+mod solve_tests;

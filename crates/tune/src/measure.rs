@@ -41,7 +41,7 @@ pub(crate) fn measure(
             error_ratio: 0.0,
             relative_l2: 0.0,
         };
-        rows.push((tactic.id.clone(), Row::new(tactic, Verdict::Timed(timing))));
+        rows.push((tactic.id.clone(), Row::new(tactic, 0, Verdict::Timed(timing))));
     }
     let turn = Turn::default();
     let start = Instant::now();
@@ -58,7 +58,7 @@ pub(crate) fn measure(
     for (tactic, result) in runs.into_iter().zip(passed) {
         match result {
             Some(Ok((trial, errors))) => ready.push(Ready { tactic, trial, errors }),
-            Some(Err(verdict)) => rows.push((tactic.id.clone(), Row::new(tactic, verdict))),
+            Some(Err(verdict)) => rows.push((tactic.id.clone(), Row::new(tactic, 0, verdict))),
             None => {}
         }
     }
@@ -69,7 +69,7 @@ pub(crate) fn measure(
     // Lives as long as the trials that run on it.
     let mut shared = Vec::new();
     let failed = share(device, stream, gate, &mut ready, &mut shared)?;
-    rows.extend(failed.into_iter().map(|(t, v)| (t.id.clone(), Row::new(t, v))));
+    rows.extend(failed.into_iter().map(|(t, v)| (t.id.clone(), Row::new(t, 0, v))));
     let mut entries: Vec<Entry<'_>> = ready
         .iter_mut()
         .map(|r| Entry {
@@ -82,7 +82,7 @@ pub(crate) fn measure(
     drop(entries);
     times.race += start.elapsed();
     let fault = device.health().err();
-    for (Ready { tactic, errors: (error_ratio, relative_l2), .. }, result) in ready.iter().zip(samples) {
+    for (Ready { tactic, trial, errors: (error_ratio, relative_l2) }, result) in ready.iter().zip(samples) {
         let verdict = match result {
             // The race was cut short.
             Ok(_) if fault.is_some() => continue,
@@ -100,7 +100,7 @@ pub(crate) fn measure(
             }
             Err(reason) => Verdict::Failed { reason },
         };
-        rows.push((tactic.id.clone(), Row::new(tactic, verdict)));
+        rows.push((tactic.id.clone(), Row::new(tactic, trial.plan_bytes(), verdict)));
     }
     let guilty = rows.last().map(|(id, _)| id.clone()).unwrap_or_default();
     Ok((rows, fault.map(|f| (guilty, f))))

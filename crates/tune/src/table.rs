@@ -30,14 +30,24 @@ pub struct Row {
     pub output: Layout,
     /// Scratch in bytes.
     pub workspace: u64,
+    /// Bytes of packed weights and code that a plan holds for it, each rounded up to the plan's alignment; 0 where it never
+    /// ran, and in tables made before this was recorded.
+    #[serde(default)]
+    pub constants: u64,
     /// How it went.
     pub verdict: Verdict,
 }
 
 impl Row {
-    /// A row of a tactic.
-    pub(crate) fn new(tactic: &Tactic, verdict: Verdict) -> Row {
-        Row { inputs: tactic.inputs.clone(), output: tactic.output, workspace: tactic.workspace, verdict }
+    /// A row of a tactic whose packed weights and code take `constants` bytes.
+    pub(crate) fn new(tactic: &Tactic, constants: u64, verdict: Verdict) -> Row {
+        Row {
+            inputs: tactic.inputs.clone(),
+            output: tactic.output,
+            workspace: tactic.workspace,
+            constants,
+            verdict,
+        }
     }
 }
 

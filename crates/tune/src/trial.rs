@@ -117,6 +117,8 @@ pub(crate) struct Trial {
     specs: Vec<StepSpec>,
     steps: Vec<Step>,
     constants: Constants,
+    /// Bytes of machine code.
+    code_bytes: u64,
     buffers: Option<Buffers>,
     output_type: TensorType,
     output_layout: Layout,
@@ -175,6 +177,7 @@ impl Trial {
             specs: emission.steps.clone(),
             steps: Vec::with_capacity(emission.steps.len()),
             constants,
+            code_bytes: 0,
             buffers: None,
             output_type: problem.output.clone(),
             output_layout: tactic.output,
@@ -197,6 +200,7 @@ impl Trial {
                 Some(source) => Some(device.compile(source).map_err(text)?),
                 None => None,
             };
+            trial.code_bytes += code.as_ref().map_or(0, |c| (c.len() as u64).next_multiple_of(ALIGNMENT));
             let desc = StepDesc {
                 kernel: spec.kernel,
                 params: &spec.params,
@@ -233,6 +237,11 @@ impl Trial {
             Ok(list)
         };
         (0..self.constants.sets).map(of_set).collect()
+    }
+
+    /// Bytes of packed constants and code that a plan holds for the tactic.
+    pub(crate) fn plan_bytes(&self) -> u64 {
+        self.constants.set_bytes + self.code_bytes
     }
 
     /// Whether the steps serve another emission of the same tactic too.
