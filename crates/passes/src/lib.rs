@@ -20,7 +20,8 @@ mod random_tests;
 mod testing;
 
 pub use fusion::{
-    FusionPolicy, Greedy, NoFusion, Partition, PartitionError, Proposal, RULES, Rule, proposals,
+    FusionPolicy, Greedy, IoSaved, Largest, NoFusion, POLICIES, Partition, PartitionError, Proposal, RULES,
+    Rule, TensorRt, policy_named, proposals,
 };
 pub use pipeline::{
     GRAPH_PASSES, GraphPass, MAX_ROUNDS, PIPELINE, PassReport, PassStat, Rewrite, canonicalize, run_named,

@@ -8,7 +8,7 @@ use tactician_ir::{
 };
 
 use crate::testing::*;
-use crate::{FusionPolicy, Greedy, NoFusion, canonicalize, lower, proposals};
+use crate::{FusionPolicy, NoFusion, POLICIES, canonicalize, lower, proposals};
 
 /// Adds node after node, each chosen by a few numbers. What the operation refuses is left out.
 fn random(choices: &[(u8, u8, u8, u8)]) -> Graph {
@@ -184,7 +184,7 @@ proptest! {
         choices in proptest::collection::vec(any::<(u8, u8, u8, u8)>(), 1..24),
     ) {
         let (g, _) = canonicalize(random(&choices)).unwrap();
-        for policy in [&Greedy as &dyn FusionPolicy, &NoFusion] {
+        for &policy in POLICIES {
             assert_close(&by_regions(&g, policy), &evaluate(&g), 1e-4);
         }
     }
@@ -201,6 +201,9 @@ proptest! {
         prop_assume!(low.is_ok());
         let (g, _) = canonicalize(low.unwrap()).unwrap();
         // Regions round after every node; a convolution with a bias, before it.
-        assert_close(&by_regions(&g, &Greedy), &by_regions(&g, &NoFusion), 0.0);
+        let apart = by_regions(&g, &NoFusion);
+        for &policy in POLICIES {
+            assert_close(&by_regions(&g, policy), &apart, 0.0);
+        }
     }
 }

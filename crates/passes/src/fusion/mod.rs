@@ -7,6 +7,8 @@
 mod conv;
 mod greedy;
 mod grow;
+mod io_saved;
+mod largest;
 mod matmul;
 mod no_fusion;
 mod norm;
@@ -17,12 +19,18 @@ mod reduce;
 mod single;
 mod softmax;
 mod spread;
+mod tensorrt;
+
+use std::collections::BTreeSet;
 
 use tactician_ir::{Graph, NodeId, Op, Problem, Region};
 
 pub use greedy::Greedy;
+pub use io_saved::IoSaved;
+pub use largest::Largest;
 pub use no_fusion::NoFusion;
 pub use partition::{Partition, PartitionError};
+pub use tensorrt::TensorRt;
 
 /// Most operands that an epilogue reads.
 pub const MAX_EPILOGUE_OPERANDS: usize = 8;
@@ -100,6 +108,32 @@ pub trait FusionPolicy {
     fn choose(&self, graph: &Graph, proposals: &[Proposal]) -> Partition;
 }
 
+impl<P: FusionPolicy + ?Sized> FusionPolicy for &P {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn choose(&self, graph: &Graph, proposals: &[Proposal]) -> Partition {
+        (**self).choose(graph, proposals)
+    }
+}
+
+/// Every policy of this crate, least fusion first.
+pub const POLICIES: &[&dyn FusionPolicy] =
+    &[&NoFusion, &TensorRt, &Greedy, &Largest, &IoSaved { launch_bytes: 0 }];
+
+/// The policy of [`POLICIES`] with this [`FusionPolicy::name`].
+///
+/// ```
+/// use tactician_passes::{FusionPolicy, policy_named};
+///
+/// assert_eq!(policy_named("io-saved").map(|p| p.name().to_owned()).as_deref(), Some("io-saved"));
+/// assert!(policy_named("magic").is_none());
+/// ```
+pub fn policy_named(name: &str) -> Option<&'static dyn FusionPolicy> {
+    POLICIES.iter().copied().find(|p| p.name() == name)
+}
+
 /// Every proposal of every rule, by anchor in execution order, small before large.
 pub fn proposals(graph: &Graph) -> Vec<Proposal> {
     let order = graph.topo();
@@ -118,6 +152,27 @@ pub fn proposals(graph: &Graph) -> Vec<Proposal> {
     out
 }
 
+/// Takes proposals in the order of `rank`, least first, as long as their nodes are free. Of one rank, the heavier anchor
+/// goes first, then the later one, then the smaller region.
+fn by_rank<K: Ord>(graph: &Graph, proposals: &[Proposal], rank: impl Fn(&Proposal) -> K) -> Partition {
+    let mut order: Vec<(K, Weight, std::cmp::Reverse<usize>, &Proposal)> =
+        Vec::with_capacity(proposals.len());
+    for (at, group) in proposals.chunk_by(|a, b| a.anchor() == b.anchor()).enumerate() {
+        order.extend(group.iter().map(|p| (rank(p), p.weight, std::cmp::Reverse(at), p)));
+    }
+    // Stable: proposals of one anchor stay small to large.
+    order.sort_by(|a, b| (&a.0, a.1, a.2).cmp(&(&b.0, b.1, b.2)));
+    let mut taken: BTreeSet<NodeId> = BTreeSet::new();
+    let mut regions = Vec::new();
+    for (.., p) in order {
+        if !p.nodes().iter().any(|n| taken.contains(n)) {
+            taken.extend(p.nodes());
+            regions.push(p.region.clone());
+        }
+    }
+    Partition::new(graph, regions)
+}
+
 /// Whether the node is computed by some region: anything but inputs and constants.
 pub(crate) fn is_work(graph: &Graph, id: NodeId) -> bool {
     !matches!(graph.node(id).op, Op::Input | Op::Constant(_))
@@ -126,3 +181,6 @@ pub(crate) fn is_work(graph: &Graph, id: NodeId) -> bool {
 #[cfg(test)]
 #[path = "fusion_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod policies_tests;

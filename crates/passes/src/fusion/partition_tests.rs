@@ -1,5 +1,5 @@
 use super::*;
-use crate::fusion::{FusionPolicy, Greedy, NoFusion, proposals};
+use crate::fusion::{FusionPolicy, Greedy, NoFusion, POLICIES, proposals};
 use crate::testing::*;
 use tactician_ir::{Binary, Unary};
 
@@ -16,7 +16,7 @@ fn graph() -> Graph {
 #[test]
 fn policies_partition() {
     let g = graph();
-    for policy in [&Greedy as &dyn FusionPolicy, &NoFusion] {
+    for policy in POLICIES {
         policy.choose(&g, &proposals(&g)).check(&g).unwrap();
     }
 }
