@@ -23,6 +23,7 @@
 
 pub mod build;
 pub mod dim;
+mod features;
 mod graph;
 mod ops;
 mod patch;
@@ -33,6 +34,7 @@ pub mod verify;
 
 pub use build::{ActivationKind, BuildErrors, LayerError, NetworkBuilder, ScaleMode, TensorRef, Weights};
 pub use dim::{Dim, Symbols};
+pub use features::{Features, ProductFeatures, WindowFeatures};
 pub use graph::{Graph, GraphError, Node, NodeId, ValueId};
 pub use ops::*;
 pub use patch::{Change, Patch, PatchValue};
