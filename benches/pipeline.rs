@@ -38,11 +38,8 @@ fn select_load_run(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let net = zoo::resnet18(1);
     let tuned = Builder::new().tune(&net).expect("the zoo builds");
-    c.bench_function("select/resnet18", |b| b.iter(|| black_box(tuned.select(4 << 20).expect("it fits"))));
-    let (instance, budget) = (tuned.instance(), tactician::selection::Budget::workspace(4 << 20));
-    c.bench_function("select, instance given/resnet18", |b| {
-        b.iter(|| black_box(tactician::selection::select(&instance, budget).expect("it fits")));
-    });
+    let budget = tactician::Budget::workspace(4 << 20);
+    c.bench_function("select/resnet18", |b| b.iter(|| black_box(tuned.select(budget).expect("it fits"))));
     c.bench_function("plan/resnet18", |b| b.iter(|| black_box(tuned.plan(4 << 20).expect("it fits"))));
 
     let path = folder.path().join("resnet18.plan");

@@ -60,9 +60,9 @@ fn on(criterion: &mut Criterion, name: DeviceName, precision: DType) {
     for (c, k, size, window) in [(64, 64, 56, 3), (256, 256, 14, 3), (256, 64, 56, 1), (3, 64, 224, 7)] {
         let net = network(c, k, size, window);
         let tuned = builder().tune(&net).expect("it builds");
-        let regions = tuned.instance().regions;
-        let candidates = regions.into_iter().flat_map(|r| r.candidates).filter(|c| c.id.starts_with("conv"));
-        let list: Vec<Measured> = candidates.map(|c| (c.workspace, c.id, c.time_us)).collect();
+        let regions = &tuned.instance().regions;
+        let candidates = regions.iter().flat_map(|r| &r.candidates).filter(|c| c.id.starts_with("conv"));
+        let list: Vec<Measured> = candidates.map(|c| (c.workspace, c.id.clone(), c.time_us)).collect();
         let mut group = criterion
             .benchmark_group(format!("{name} {precision} conv {window}x{window} {c}->{k} at {size}"));
         for (workspace, id, _) in chosen(list) {

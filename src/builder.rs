@@ -1,20 +1,23 @@
 //! From a network to its measurements.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tactician_device::Device;
-use tactician_ir::{DType, Graph, Problem, Region, TensorType};
-use tactician_passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
+use tactician_ir::{DType, Graph, Problem, TensorType};
+use tactician_passes::{FusionPolicy, canonicalize, lower, proposals};
 use tactician_plan::Plan;
-use tactician_tactics::{HOST_FAMILY, Tactic, TacticFilter};
-use tactician_tune::{Progress, TacticTable, TuneError, TuneOptions, TuneReport, allowed, facts, tune};
+use tactician_select::Budget;
+use tactician_tactics::{HOST_FAMILY, TacticFilter};
+use tactician_tune::{
+    Catalogue, Progress, TacticTable, TuneError, TuneOptions, TuneReport, facts, tune_with,
+};
 
 use crate::devices::DeviceName;
 use crate::error::BuildError;
 use crate::network::{Network, Shapes};
-use crate::regions::{apart, reformat_problems, served};
+use crate::regions::{Offer, reformat_problems, to_measure};
 use crate::tuned::Tuned;
 
 /// Scratch that one step may use when the caller sets no budget: 1 GiB, above what tactics ask for in practice.
@@ -31,7 +34,7 @@ pub const DEFAULT_WORKSPACE: u64 = 1 << 30;
 /// # Ok::<(), tactician::BuildError>(())
 /// ```
 pub struct Builder<'a> {
-    workspace: u64,
+    budget: Budget,
     threads: Option<usize>,
     device: Option<Arc<dyn Device>>,
     named: Option<DeviceName>,
@@ -40,7 +43,7 @@ pub struct Builder<'a> {
     tf32: Option<bool>,
     tactics: Option<TacticFilter>,
     table: Option<PathBuf>,
-    policy: Arc<dyn FusionPolicy + 'a>,
+    policy: Option<Box<dyn FusionPolicy + 'a>>,
     tuning: TuneOptions,
     progress: Option<Box<dyn FnMut(Progress<'_>) + 'a>>,
 }
@@ -56,7 +59,7 @@ impl<'a> Builder<'a> {
     /// that matters.
     pub fn new() -> Builder<'a> {
         Builder {
-            workspace: DEFAULT_WORKSPACE,
+            budget: Budget::workspace(DEFAULT_WORKSPACE),
             threads: None,
             device: None,
             named: None,
@@ -65,7 +68,7 @@ impl<'a> Builder<'a> {
             tf32: None,
             tactics: None,
             table: None,
-            policy: Arc::new(Greedy),
+            policy: None,
             tuning: TuneOptions::default(),
             progress: None,
         }
@@ -73,7 +76,14 @@ impl<'a> Builder<'a> {
 
     /// The scratch in bytes that any one step may use. Zero works.
     pub fn workspace(mut self, bytes: u64) -> Self {
-        self.workspace = bytes;
+        self.budget.workspace = bytes;
+        self
+    }
+
+    /// The bytes that one context of the plan may take in all: weights as they are packed, code, inputs and outputs, live
+    /// activations and scratch. Default: no limit. The error of a build that cannot keep to it names the least that works.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.budget.memory = Some(bytes);
         self
     }
 
@@ -130,9 +140,10 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Who decides what is fused.
+    /// Who decides what is fused. Default: the measurements. Every region that fusion proposes is measured then, and the
+    /// division into regions is chosen with the tactics. A policy decides without them, so there is less to measure.
     pub fn policy(mut self, policy: impl FusionPolicy + 'a) -> Self {
-        self.policy = Arc::new(policy);
+        self.policy = Some(Box::new(policy));
         self
     }
 
@@ -153,8 +164,8 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// When the network cannot be imported, has open sizes, or has a region that no tactic serves.
     pub fn build(self, network: &Network) -> Result<Plan, BuildError> {
-        let workspace = self.workspace;
-        self.tune(network)?.plan(workspace)
+        let budget = self.budget;
+        self.tune(network)?.plan_within(budget)
     }
 
     /// Measures once; the result makes plans for any budget.
@@ -182,14 +193,12 @@ impl<'a> Builder<'a> {
         if let Some(filter) = self.tactics.take() {
             self.tuning.tactics = filter;
         }
-        let regions = self.policy.choose(&graph, &proposals(&graph)).into_regions();
-        let regions = served(&graph, regions, device.info(), &self.tuning);
-        // Measured too, and taken where they are faster.
-        let splits: Vec<(usize, Vec<Region>)> = (regions.iter().enumerate())
-            .filter_map(|(i, r)| Some((i, apart(&graph, r, device.info(), &self.tuning)?)))
-            .collect();
-        let measured: Vec<Region> = regions.iter().chain(splits.iter().flat_map(|s| &s.1)).cloned().collect();
-        let problems: Vec<Problem> = measured.iter().map(|r| r.problem(&graph)).collect();
+        let catalogue = Catalogue::new();
+        let offer = Offer { catalogue: &catalogue, device: device.info(), options: &self.tuning };
+        let regions = to_measure(&graph, self.policy.as_deref(), &proposals(&graph), offer);
+        let problems: Vec<Problem> = regions.iter().map(|r| r.problem(&graph)).collect();
+        let list: Vec<_> = problems.iter().map(|p| offer.allowed(p)).collect();
+        let reformats = reformat_problems(&graph, &regions, &list);
         let prepared = start.elapsed();
 
         let mut silent = |_: Progress<'_>| {};
@@ -198,11 +207,8 @@ impl<'a> Builder<'a> {
             None => &mut silent,
         };
         let start = Instant::now();
-        let list: Vec<Vec<Tactic>> =
-            problems.iter().map(|p| allowed(p, device.info(), &self.tuning)).collect();
-        let reformats = reformat_problems(&graph, &measured, &list);
         let all: Vec<Problem> = problems.iter().chain(reformats.values()).cloned().collect();
-        let report = tune_or_cross(device.as_ref(), &all, &mut table, &mut self.tuning, progress);
+        let report = tune_or_cross(device.as_ref(), &all, &catalogue, &mut table, &mut self.tuning, progress);
         if let Some(path) = &self.table
             && matches!(report, Ok(_) | Err(TuneError::Fault { .. }))
         {
@@ -211,24 +217,22 @@ impl<'a> Builder<'a> {
         let report = report?;
         let context = table.context(&facts(device.as_ref()));
         let times = BuildTimes { prepare: prepared, tune: start.elapsed() };
-        let mut tuned = Tuned {
-            problems: regions.iter().map(|r| r.problem(&graph)).collect(),
+        Ok(Tuned {
             graph,
             regions,
+            problems,
             reformats,
+            policy: self.policy.map_or_else(|| "measured".to_owned(), |p| p.name().to_owned()),
             device,
             table,
+            catalogue,
             context,
             report,
             times,
             precision: self.precision,
             tuning: self.tuning,
-        };
-        // The last first: the numbers of those before it stay.
-        for (at, parts) in splits.into_iter().rev() {
-            tuned.split_if_faster(at, parts);
-        }
-        Ok(tuned)
+            instance: OnceLock::new(),
+        })
     }
 }
 
@@ -285,6 +289,7 @@ pub struct HostRegion {
 fn tune_or_cross(
     device: &dyn Device,
     problems: &[Problem],
+    catalogue: &Catalogue,
     table: &mut TacticTable,
     options: &mut TuneOptions,
     progress: &mut dyn FnMut(Progress<'_>),
@@ -293,7 +298,7 @@ fn tune_or_cross(
     // Without the compiler every kernel fails, which is to be mended and not to be worked around.
     let compiles = device.info().cuda().is_some_and(|c| c.nvrtc.is_some());
     loop {
-        match tune(device, problems, table, options, progress) {
+        match tune_with(device, problems, catalogue, table, options, progress) {
             Err(TuneError::AllRejected { problem, rejected })
                 if compiles
                     && options.tactics.allows(HOST_FAMILY)

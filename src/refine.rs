@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tactician_plan::Plan;
 use tactician_runtime::{Context, Engine};
-use tactician_select::{Budget, Candidate, Instance, Selection, select};
+use tactician_select::{Budget, Candidate, Instance, Selection};
 
 use crate::error::BuildError;
 use crate::random::random_input;
@@ -103,19 +103,19 @@ impl Tuned {
     /// As [`Tuned::plan`], and when the plan does not run.
     pub fn refine(
         &self,
-        workspace: u64,
+        budget: Budget,
         options: &RefineOptions,
         progress: &mut dyn FnMut(RefineProgress),
     ) -> Result<Refined, BuildError> {
         let start = Instant::now();
         let instance = self.instance();
-        let mut selection = select(&instance, Budget::workspace(workspace))?;
+        let mut selection = self.select(budget)?;
         let mut made = Made::default();
-        let mut plan = self.plan_of(&instance, &selection, workspace, Some(&mut made))?;
+        let mut plan = self.plan_of(&selection, budget, Some(&mut made))?;
         let mut best = self.ready(&plan)?;
         measure(&mut best, 4 * options.sample)?;
         let before_us = median(&mut measure(&mut best, 4 * options.sample)?);
-        let groups = self.groups(&instance, &selection, workspace, options);
+        let groups = self.groups(&selection, budget.workspace, options);
         let total = groups.iter().map(|g| g.candidates.len()).sum();
         let (mut tried, mut swaps, mut latency_us) = (0, Vec::new(), before_us);
         'groups: for group in &groups {
@@ -126,14 +126,14 @@ impl Tuned {
                 }
                 tried += 1;
                 let first = group.regions[0];
-                let of = |s: &Selection| candidate_of(&instance, s, first);
+                let of = |s: &Selection| candidate_of(instance, s, first);
                 let mut next = selection.clone();
                 group.regions.iter().for_each(|&r| next.chosen[r].candidate = candidate);
                 let predicted_us = (of(&selection).time_us - of(&next).time_us) * group.regions.len() as f64;
                 next.predicted_us -= predicted_us;
                 next.workspace = next.workspace.max(of(&next).workspace);
-                made.keep(&instance, &selection);
-                let next_plan = self.plan_of(&instance, &next, workspace, Some(&mut made))?;
+                made.keep(instance, &selection);
+                let next_plan = self.plan_of(&next, budget, Some(&mut made))?;
                 // What cannot run beside the present plan, for want of memory say, is not tried.
                 let Ok(mut other) = self.ready(&next_plan) else { continue };
                 let Some((old_us, new_us)) = faster(&mut best, &mut other, options)? else { continue };
@@ -166,13 +166,8 @@ impl Tuned {
     }
 
     /// Groups of equal regions that have something to try, those that take longest first.
-    fn groups(
-        &self,
-        instance: &Instance,
-        selection: &Selection,
-        workspace: u64,
-        options: &RefineOptions,
-    ) -> Vec<Group> {
+    fn groups(&self, selection: &Selection, workspace: u64, options: &RefineOptions) -> Vec<Group> {
+        let instance = self.instance();
         let mut by_problem: BTreeMap<(String, usize), Vec<usize>> = BTreeMap::new();
         for (at, c) in selection.chosen.iter().enumerate() {
             by_problem.entry((self.problems()[c.region].to_string(), c.candidate)).or_default().push(at);
@@ -281,7 +276,13 @@ mod tests {
         let tuned = Builder::new().device(Arc::new(device)).tuning(options).tune(&zoo::tiny(1)).unwrap();
         let refine = || {
             let sample = Duration::from_micros(50);
-            tuned.refine(1 << 20, &RefineOptions { sample, ..RefineOptions::default() }, &mut |_| {}).unwrap()
+            tuned
+                .refine(
+                    Budget::workspace(1 << 20),
+                    &RefineOptions { sample, ..RefineOptions::default() },
+                    &mut |_| {},
+                )
+                .unwrap()
         };
         let same = refine();
         assert!(same.tried > 0 && same.swaps.is_empty(), "{same:?}");

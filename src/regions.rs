@@ -4,20 +4,57 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tactician_device::DeviceInfo;
 use tactician_ir::{Expr, Graph, NodeId, Op, Operand, Problem, Region, ValueId};
+use tactician_passes::{FusionPolicy, Greedy, Proposal};
 use tactician_tactics::{Tactic, is_host};
-use tactician_tune::{TuneOptions, allowed};
+use tactician_tune::{Catalogue, TuneOptions};
 use tactician_types::Layout;
+
+/// What a device can do under some options.
+#[derive(Clone, Copy)]
+pub(crate) struct Offer<'a> {
+    pub(crate) catalogue: &'a Catalogue,
+    pub(crate) device: &'a DeviceInfo,
+    pub(crate) options: &'a TuneOptions,
+}
+
+impl Offer<'_> {
+    /// The tactics that may run a problem.
+    pub(crate) fn allowed(&self, problem: &Problem) -> Vec<Tactic> {
+        self.catalogue.allowed(problem, self.device, self.options)
+    }
+
+    /// Whether the device runs a region itself.
+    fn at_home(&self, graph: &Graph, region: &Region) -> bool {
+        self.allowed(&region.problem(graph)).iter().any(|t| !is_host(&t.id))
+    }
+}
+
+/// The regions that are measured for a policy: those it chooses, and what conversions at their ends may be left out of.
+/// `None` stands for every region that fusion proposes and the device runs, beside those of the greedy policy, which
+/// cross over to the CPU where nothing else is possible.
+pub(crate) fn to_measure(
+    graph: &Graph,
+    policy: Option<&dyn FusionPolicy>,
+    proposals: &[Proposal],
+    offer: Offer<'_>,
+) -> Vec<Region> {
+    let mut all = served(graph, policy.unwrap_or(&Greedy).choose(graph, proposals).into_regions(), offer);
+    let parts: Vec<Region> = all.iter().filter_map(|r| apart(graph, r, offer)).flatten().collect();
+    all.extend(parts);
+    if policy.is_none() {
+        let whole = proposals.iter().map(|p| &p.region).filter(|r| offer.at_home(graph, r));
+        all.extend(whole.cloned());
+    }
+    let mut seen = BTreeSet::new();
+    all.retain(|r| seen.insert(r.nodes.clone()));
+    all
+}
 
 /// The regions, those that no kernel of the device serves divided: fusion knows neither what a device can do nor which
 /// tactics are allowed. A region of which the CPU must compute a part crosses over as a whole, if it can.
-pub(crate) fn served(
-    graph: &Graph,
-    regions: Vec<Region>,
-    device: &DeviceInfo,
-    options: &TuneOptions,
-) -> Vec<Region> {
-    let list = |r: &Region| allowed(&r.problem(graph), device, options);
-    let at_home = |r: &Region| list(r).iter().any(|t| !is_host(&t.id));
+pub(crate) fn served(graph: &Graph, regions: Vec<Region>, offer: Offer<'_>) -> Vec<Region> {
+    let list = |r: &Region| offer.allowed(&r.problem(graph));
+    let at_home = |r: &Region| offer.at_home(graph, r);
     let split = |r: Region| {
         let parts = divided(graph, r.clone(), &at_home);
         let whole = parts.len() == 1 || parts.iter().all(at_home) || list(&r).is_empty();
@@ -51,12 +88,7 @@ fn divided(graph: &Graph, region: Region, serves: &dyn Fn(&Region) -> bool) -> V
 
 /// A region of which conversions between float types at its ends are regions of their own: what takes them in may be
 /// slower by more than they take. `None` when there are none, or the device does not serve the rest.
-pub(crate) fn apart(
-    graph: &Graph,
-    region: &Region,
-    device: &DeviceInfo,
-    options: &TuneOptions,
-) -> Option<Vec<Region>> {
+pub(crate) fn apart(graph: &Graph, region: &Region, offer: Offer<'_>) -> Option<Vec<Region>> {
     let problem = region.problem(graph);
     if matches!(problem.anchor, Op::Pointwise(_)) {
         return None;
@@ -72,8 +104,7 @@ pub(crate) fn apart(
     let mut parts: Vec<Region> = region.nodes[..first].iter().filter_map(one).collect();
     parts.push(Region::new(region.rule, graph, &region.nodes[first..end])?);
     parts.extend(region.nodes[end..].iter().filter_map(one));
-    let at_home = |r: &Region| allowed(&r.problem(graph), device, options).iter().any(|t| !is_host(&t.id));
-    parts.iter().all(at_home).then_some(parts)
+    parts.iter().all(|r| offer.at_home(graph, r)).then_some(parts)
 }
 
 /// For every value that different layouts meet at: the identity on it, whose tactics are the changes of layout.

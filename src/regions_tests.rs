@@ -12,9 +12,14 @@ fn h100() -> DeviceInfo {
     CudaInfo::h100().on_paper()
 }
 
-/// Every tactic.
-fn all() -> TuneOptions {
-    TuneOptions::default()
+/// Every tactic of an H100 without libraries.
+fn offers<R>(with: impl FnOnce(Offer<'_>) -> R) -> R {
+    let (catalogue, device, options) = (Catalogue::new(), h100(), TuneOptions::default());
+    with(Offer { catalogue: &catalogue, device: &device, options: &options })
+}
+
+fn greedy_served(graph: &Graph) -> Vec<Region> {
+    offers(|o| served(graph, Greedy.choose(graph, &proposals(graph)).into_regions(), o))
 }
 
 /// A convolution with a ReLU, a sum with `y`, and a sine.
@@ -69,7 +74,7 @@ fn a_conversion_that_no_kernel_takes_in_is_computed_before() {
         let relu = g.add(Op::Pointwise(Expr::unary(Unary::Relu)), &[conv], "relu").unwrap();
         g.mark_output("y", relu);
         let low = fused(g);
-        let regions = served(&low, Greedy.choose(&low, &proposals(&low)).into_regions(), &h100(), &all());
+        let regions = greedy_served(&low);
         assert_eq!(regions.len(), want, "{:?}", parts(&low, &regions));
         assert!(regions.iter().all(|r| !tactics(&r.problem(&low), &h100()).is_empty()));
     }
@@ -84,13 +89,13 @@ fn conversions_come_apart() {
     let relu = g.add(Op::Pointwise(Expr::unary(Unary::Relu)), &[conv], "relu").unwrap();
     g.mark_output("y", relu);
     let low = fused(g);
-    let regions = served(&low, Greedy.choose(&low, &proposals(&low)).into_regions(), &h100(), &all());
+    let regions = greedy_served(&low);
     assert_eq!(parts(&low, &regions), ["conv x as f16+conv+relu+relu as f32"]);
-    let apart = apart(&low, &regions[0], &h100(), &all()).unwrap();
+    let apart = offers(|o| apart(&low, &regions[0], o)).unwrap();
     assert_eq!(parts(&low, &apart), ["unfused x as f16", "conv conv+relu", "unfused relu as f32"]);
     // Nothing to take apart.
-    assert!(super::apart(&low, &apart[1], &h100(), &all()).is_none());
-    assert!(super::apart(&low, &apart[0], &h100(), &all()).is_none());
+    assert!(offers(|o| super::apart(&low, &apart[1], o)).is_none());
+    assert!(offers(|o| super::apart(&low, &apart[0], o)).is_none());
 }
 
 /// The canonical graph in `f16`.
@@ -102,7 +107,7 @@ fn fused(graph: Graph) -> Verified<Graph> {
 /// The launches of a network in `f16` on a GPU that are neither convolutions nor matrix products.
 fn others(net: &Network) -> Vec<String> {
     let g = fused(net.bind(&Shapes::new()).unwrap());
-    let regions = served(&g, Greedy.choose(&g, &proposals(&g)).into_regions(), &h100(), &all());
+    let regions = greedy_served(&g);
     let mut out = Vec::new();
     for r in &regions {
         let list = tactics(&r.problem(&g), &h100());

@@ -1,37 +1,40 @@
 //! A measured network: the selection problem, and plans for any budget.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use tactician_device::Device;
-use tactician_ir::{DType, Graph, NodeId, Op, Problem, Region, ValueId, Verified};
-use tactician_plan::{ALIGNMENT, Plan};
+use tactician_ir::{DType, Graph, Problem, Region, ValueId, Verified};
+use tactician_plan::Plan;
 use tactician_runtime::target_of;
-use tactician_select::{
-    Budget, Candidate, Instance, Reformat, RegionChoices, Selection, ValueChoices, select,
-};
+use tactician_select::{Budget, Choice, Instance, Selection, select};
 use tactician_tactics::{Tactic, is_host};
-use tactician_tune::{TacticTable, TuneOptions, TuneReport, Verdict, allowed, offered};
-use tactician_types::Layout;
+use tactician_tune::{Catalogue, TacticTable, TuneOptions, TuneReport};
 
-use crate::assemble::{Change, Chosen, Parts, assemble, describe, stored_bytes};
+use crate::assemble::{Change, Chosen, Parts, assemble, describe};
 use crate::builder::{BuildTimes, HostRegion};
 use crate::error::BuildError;
+use crate::instance::fastest_changes;
 
 /// A network with all its measurements: makes a plan for any budget without measuring again.
 pub struct Tuned {
     pub(crate) graph: Verified<Graph>,
+    /// All that were measured; they overlap.
     pub(crate) regions: Vec<Region>,
     pub(crate) problems: Vec<Problem>,
     /// The identity on each value that may change its layout.
     pub(crate) reformats: BTreeMap<ValueId, Problem>,
+    /// Who decided what is fused.
+    pub(crate) policy: String,
     pub(crate) device: Arc<dyn Device>,
     pub(crate) table: TacticTable,
+    pub(crate) catalogue: Catalogue,
     pub(crate) context: String,
     pub(crate) report: TuneReport,
     pub(crate) times: BuildTimes,
     pub(crate) precision: DType,
     pub(crate) tuning: TuneOptions,
+    pub(crate) instance: OnceLock<Instance>,
 }
 
 impl Tuned {
@@ -60,23 +63,24 @@ impl Tuned {
         &self.report
     }
 
-    /// What the CPU computes inside the plan of a GPU.
+    /// What the CPU computes inside the plan of a GPU, where scratch is not limited.
     pub fn host_regions(&self) -> Vec<HostRegion> {
-        let only_host = |p: &Problem| {
-            let list = allowed(p, self.device.info(), &self.tuning);
-            !list.is_empty() && list.iter().all(|t| is_host(&t.id))
+        let Ok(selection) = self.select(Budget::workspace(self.tuning.workspace_limit)) else {
+            return vec![];
         };
-        let made = |(r, p): (&Region, &Problem)| {
-            let problem = p.to_string();
-            let rejected = self.tuning.on_host.contains(&problem);
-            (rejected || only_host(p)).then(|| HostRegion {
-                name: self.graph.node(r.anchor).name.clone(),
-                op: describe(&self.graph, r),
+        let instance = self.instance();
+        let crosses = |c: &&Choice| is_host(&instance.regions[c.region].candidates[c.candidate].id);
+        let made = |c: &Choice| {
+            let region = &self.regions[c.region];
+            let problem = self.problems[c.region].to_string();
+            HostRegion {
+                name: self.graph.node(region.anchor).name.clone(),
+                op: describe(&self.graph, region),
+                rejected: self.tuning.on_host.contains(&problem),
                 problem,
-                rejected,
-            })
+            }
         };
-        self.regions.iter().zip(&self.problems).filter_map(made).collect()
+        selection.chosen.iter().filter(crosses).map(made).collect()
     }
 
     /// How long it took.
@@ -84,151 +88,43 @@ impl Tuned {
         self.times
     }
 
-    /// Puts `parts` in the place of region `at` if that makes the prediction shorter, whatever the workspace.
-    pub(crate) fn split_if_faster(&mut self, at: usize, parts: Vec<Region>) {
-        let predicted = |tuned: &Tuned| {
-            select(&tuned.instance(), Budget::workspace(tuned.tuning.workspace_limit))
-                .map_or(f64::INFINITY, |s| s.predicted_us)
-        };
-        let whole = predicted(self);
-        let (count, problems) =
-            (parts.len(), parts.iter().map(|r| r.problem(&self.graph)).collect::<Vec<_>>());
-        let region: Vec<Region> = self.regions.splice(at..=at, parts).collect();
-        let problem: Vec<Problem> = self.problems.splice(at..=at, problems).collect();
-        if predicted(self) >= whole {
-            self.regions.splice(at..at + count, region);
-            self.problems.splice(at..at + count, problem);
-        }
+    /// Who decided what is fused: `measured`, or the policy's name.
+    pub fn policy(&self) -> &str {
+        &self.policy
     }
 
-    /// The selection problem: every region with its measured candidates, every value with its reformat costs.
-    pub fn instance(&self) -> Instance {
-        let order = self.value_order();
-        let number: BTreeMap<ValueId, usize> = order.iter().enumerate().map(|(i, &v)| (v, i)).collect();
-        let work = |n: &NodeId| !matches!(self.graph.node(*n).op, Op::Input | Op::Constant(_));
-        let nodes: BTreeMap<NodeId, usize> =
-            self.graph.topo().into_iter().filter(work).enumerate().map(|(i, n)| (n, i)).collect();
-        let values = order.iter().map(|&v| self.value_choices(v)).collect();
-        let regions = self.regions.iter().zip(&self.problems).map(|(region, problem)| {
-            let mut computed: Vec<usize> = region.nodes.iter().map(|n| nodes[n]).collect();
-            computed.sort_unstable();
-            RegionChoices {
-                name: format!("{} ({})", self.graph.node(region.anchor).name, describe(&self.graph, region)),
-                nodes: computed,
-                inputs: region.inputs.iter().map(|v| number[v]).collect(),
-                output: number[&region.output],
-                candidates: self.candidates(problem),
-            }
-        });
-        let regions = regions.collect();
-        let bytes = |v: ValueId| stored_bytes(&self.graph, v, Layout::Plain);
-        let outputs = || self.graph.outputs().iter().map(|(_, v)| *v);
-        let inputs = self.graph.inputs().iter().map(|n| n.value());
-        Instance {
-            nodes: nodes.len(),
-            values,
-            regions,
-            bindings: inputs.chain(outputs()).map(bytes).sum(),
-            constants: outputs().filter(|&v| self.graph.constant(v).is_some()).map(bytes).sum(),
-            alignment: ALIGNMENT,
-        }
-    }
-
-    /// The values of [`Tuned::instance`]: the network's inputs, then the others as regions mention them.
-    fn value_order(&self) -> Vec<ValueId> {
-        let inputs = self.graph.inputs().iter().map(|n| n.value());
-        let mentioned = self.regions.iter().flat_map(|r| r.inputs.iter().copied().chain([r.output]));
-        let mut seen = BTreeSet::new();
-        inputs.chain(mentioned).filter(|v| seen.insert(*v)).collect()
-    }
-
-    fn value_choices(&self, v: ValueId) -> ValueChoices {
-        let input = matches!(self.graph.producer(v).op, Op::Input);
-        let reformat = self.reformat_costs(v);
-        let layouts: BTreeSet<Layout> = reformat
-            .keys()
-            .flat_map(|&(from, to)| [from, to])
-            .chain([Layout::Plain])
-            .chain(self.made_as(v))
-            .collect();
-        ValueChoices {
-            name: self.graph.producer(v).name.clone(),
-            given: (input || self.graph.constant(v).is_some()).then_some(Layout::Plain),
-            wanted: self.graph.is_output(v).then_some(Layout::Plain),
-            reformat,
-            bytes: layouts.into_iter().map(|l| (l, stored_bytes(&self.graph, v, l))).collect(),
-        }
-    }
-
-    /// The layouts that a value is made in.
-    fn made_as(&self, v: ValueId) -> Vec<Layout> {
-        let made = self.regions.iter().zip(&self.problems).filter(|(r, _)| r.output == v);
-        made.flat_map(|(_, p)| self.candidates(p)).map(|c| c.output).collect()
-    }
-
-    fn candidates(&self, problem: &Problem) -> Vec<Candidate> {
-        let rows = self.table.rows(&self.context, &problem.to_string());
-        // A table may hold what these options exclude.
-        let list = allowed(problem, self.device.info(), &self.tuning);
-        let views: BTreeSet<&String> = list.iter().filter(|t| t.view).map(|t| &t.id).collect();
-        let allowed: BTreeSet<&String> = list.iter().map(|t| &t.id).collect();
-        rows.into_iter()
-            .flatten()
-            .filter(|(id, r)| allowed.contains(id) && r.workspace <= self.tuning.workspace_limit)
-            .filter_map(|(id, row)| match &row.verdict {
-                Verdict::Timed(t) => Some(Candidate {
-                    id: id.clone(),
-                    time_us: t.median_us,
-                    noise_us: t.noise_us(),
-                    workspace: row.workspace,
-                    constants: row.constants,
-                    view: views.contains(id),
-                    inputs: row.inputs.clone(),
-                    output: row.output,
-                }),
-                _ => None,
-            })
-            .collect()
-    }
-
-    /// Costs of changing a value's layout: of the fastest way for each pair.
-    fn reformat_costs(&self, v: ValueId) -> BTreeMap<(Layout, Layout), Reformat> {
-        let Some(problem) = self.reformats.get(&v) else { return BTreeMap::new() };
-        let best = |c: Candidate| Reformat {
-            time_us: c.time_us,
-            workspace: c.workspace,
-            constants: c.constants,
-            view: c.view,
-        };
-        fastest_changes(self.candidates(problem)).into_iter().map(|(pair, c)| (pair, best(c))).collect()
-    }
-
-    /// Chooses tactics for a budget of scratch bytes.
+    /// Chooses regions, tactics and layouts for a budget.
     ///
     /// # Errors
-    /// When a region has no tactic in the budget.
-    pub fn select(&self, workspace: u64) -> Result<Selection, BuildError> {
-        Ok(select(&self.instance(), Budget::workspace(workspace))?)
+    /// When nothing fits the budget; the error names the least that works.
+    pub fn select(&self, budget: Budget) -> Result<Selection, BuildError> {
+        Ok(select(self.instance(), budget)?)
     }
 
     /// Makes the plan for a budget of scratch bytes. Equal tables, networks and budgets give equal plans.
     ///
     /// # Errors
-    /// When a region has no tactic in the budget.
+    /// As [`Tuned::select`].
     pub fn plan(&self, workspace: u64) -> Result<Plan, BuildError> {
-        let instance = self.instance();
-        let selection = select(&instance, Budget::workspace(workspace))?;
-        self.plan_of(&instance, &selection, workspace, None)
+        self.plan_within(Budget::workspace(workspace))
+    }
+
+    /// Makes the plan for a budget of scratch, and perhaps of memory in all.
+    ///
+    /// # Errors
+    /// As [`Tuned::select`].
+    pub fn plan_within(&self, budget: Budget) -> Result<Plan, BuildError> {
+        self.plan_of(&self.select(budget)?, budget, None)
     }
 
     /// Makes the plan of a selection. `made` keeps what the next plan of the same network may need again.
     pub(crate) fn plan_of(
         &self,
-        instance: &Instance,
         selection: &Selection,
-        workspace: u64,
+        budget: Budget,
         mut made: Option<&mut Made>,
     ) -> Result<Plan, BuildError> {
+        let instance = self.instance();
         let mut chosen = Vec::with_capacity(self.regions.len());
         for choice in &selection.chosen {
             let i = choice.region;
@@ -261,11 +157,15 @@ impl Tuned {
             }
         }
         let tf32 = self.precision == DType::F32 && self.tuning.tf32;
-        let options = BTreeMap::from([
-            ("workspace".to_owned(), workspace.to_string()),
+        let mut options = BTreeMap::from([
+            ("workspace".to_owned(), budget.workspace.to_string()),
+            ("fusion".to_owned(), self.policy.clone()),
             ("precision".to_owned(), if tf32 { "tf32".to_owned() } else { self.precision.to_string() }),
             ("tactics".to_owned(), self.tuning.tactics.to_string()),
         ]);
+        if let Some(bytes) = budget.memory {
+            options.insert("memory".to_owned(), bytes.to_string());
+        }
         assemble(Parts {
             graph: &self.graph,
             device: self.device.as_ref(),
@@ -278,24 +178,12 @@ impl Tuned {
     }
 
     fn tactic(&self, problem: &Problem, id: &str) -> Result<Tactic, BuildError> {
-        offered(problem, self.device.info(), &self.tuning)
-            .into_iter()
+        let list = self.catalogue.offered(problem, self.device.info(), &self.tuning);
+        list.iter()
             .find(|t| t.id == id)
+            .cloned()
             .ok_or_else(|| BuildError::Bug { what: format!("the chosen tactic `{id}` has vanished") })
     }
-}
-
-/// The fastest change for each pair of layouts, the lower name where two are as fast.
-fn fastest_changes(candidates: Vec<Candidate>) -> BTreeMap<(Layout, Layout), Candidate> {
-    let mut best: BTreeMap<(Layout, Layout), Candidate> = BTreeMap::new();
-    for c in candidates {
-        let pair = (c.inputs[0], c.output);
-        let order = |b: &Candidate| c.time_us.total_cmp(&b.time_us).then(c.id.cmp(&b.id));
-        if best.get(&pair).is_none_or(|b| order(b).is_lt()) {
-            best.insert(pair, c);
-        }
-    }
-    best
 }
 
 /// Tactics of regions with their constants packed, for plans of one network that differ in little.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tactician::{Bytes, DType, DeviceName, TacticFilter};
+use tactician::passes::{FusionPolicy, POLICIES, policy_named};
+use tactician::{Budget, Bytes, DType, DeviceName, TacticFilter};
 
 /// Builds the fastest inference plan that fits a memory budget, and says why.
 #[derive(Debug, Parser)]
@@ -117,9 +118,35 @@ pub(crate) struct Measuring {
     /// the CPU computes it, if the list allows `host.cpu`; a warning says so.
     #[arg(long, value_name = "LIST", default_value = "all", allow_hyphen_values = true)]
     pub(crate) tactics: TacticFilter,
-    /// Keep every operation by itself instead of fusing
-    #[arg(long)]
-    pub(crate) no_fusion: bool,
+    /// Who decides what is fused: `measured`, or a policy that knows no times: see --help
+    ///
+    /// `measured` measures every region that fusion proposes and chooses the division into regions together with tactics
+    /// and layouts, to an optimum. A policy chooses the division first, so that there is less to measure: `greedy` fuses
+    /// as much as possible, `none` nothing; `tactician policies MODEL` compares them.
+    #[arg(long, value_name = "POLICY", default_value = "measured", value_parser = fusion)]
+    pub(crate) fusion: Fusion,
+}
+
+/// Who decides what is fused: a policy, or the measurements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fusion(Option<&'static str>);
+
+impl Fusion {
+    /// The policy; `None` for the measurements.
+    pub(crate) fn policy(self) -> Option<&'static dyn FusionPolicy> {
+        self.0.and_then(policy_named)
+    }
+}
+
+fn fusion(text: &str) -> Result<Fusion, String> {
+    if text == "measured" {
+        return Ok(Fusion(None));
+    }
+    let names: Vec<&str> = POLICIES.iter().map(|p| p.name()).collect();
+    match names.iter().find(|n| **n == text) {
+        Some(name) => Ok(Fusion(Some(name))),
+        None => Err(format!("give `measured`, {}", names.join(", "))),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -129,6 +156,10 @@ pub(crate) struct Build {
     /// Scratch memory that any one step may use; 0 works
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(crate) workspace: Bytes,
+    /// Memory that one context may take in all: weights as packed, code, inputs and outputs, activations, scratch
+    /// [default: no limit]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Bytes>,
     #[command(flatten)]
     pub(crate) measuring: Measuring,
     /// Swap tactics inside the whole plan afterwards, and keep what makes the whole faster; takes some seconds more
@@ -140,6 +171,12 @@ pub(crate) struct Build {
     /// Print figures as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl Build {
+    pub(crate) fn budget(&self) -> Budget {
+        Budget { workspace: self.workspace.0, memory: self.memory.map(|b| b.0) }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
-use tactician::{
-    Builder, Bytes, HostRegion, Needs, Network, Plan, RefineOptions, Refined, Tuned, passes, zoo,
-};
+use tactician::{Builder, Bytes, HostRegion, Needs, Network, Plan, RefineOptions, Refined, Tuned, zoo};
 
 use crate::args::{Build, Measuring, Precision};
 use crate::error::CliError;
@@ -50,8 +48,8 @@ pub(crate) fn tune(
     if let Some(t) = &measuring.table {
         builder = builder.table(t);
     }
-    if measuring.no_fusion {
-        builder = builder.policy(passes::NoFusion);
+    if let Some(policy) = measuring.fusion.policy() {
+        builder = builder.policy(policy);
     }
     for (name, sizes) in shapes {
         builder = builder.shape(name, sizes);
@@ -184,12 +182,12 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
     let tuned = tune(&network(&a.source.model)?, &a.source.shapes, &a.measuring)?;
     let (plan, refined) = if a.refine {
         let bar = Bar::new();
-        let refined = tuned.refine(a.workspace.0, &RefineOptions::default(), &mut |p| bar.refining(p));
+        let refined = tuned.refine(a.budget(), &RefineOptions::default(), &mut |p| bar.refining(p));
         bar.done();
         let refined = refined?;
         (refined.plan.clone(), Some(refined))
     } else {
-        (tuned.plan(a.workspace.0)?, None)
+        (tuned.plan_within(a.budget())?, None)
     };
     plan.save(&a.output)?;
     let (report, times) = (tuned.report(), tuned.times());

@@ -16,10 +16,10 @@ mod timing;
 mod trial;
 mod tuner;
 
-pub use offer::{allowed, offered};
+pub use offer::{Catalogue, allowed, offered};
 pub use table::{Row, TABLE_VERSION, TableError, TacticTable, Timing, Verdict};
 pub use timing::TimingOptions;
-pub use tuner::{Progress, TuneError, TuneOptions, TuneReport, TuneTimes, facts, filtered, tune};
+pub use tuner::{Progress, TuneError, TuneOptions, TuneReport, TuneTimes, facts, filtered, tune, tune_with};
 
 #[cfg(test)]
 mod memory_tests;

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tactician_device::DeviceInfo;
 use tactician_ir::Problem;
 use tactician_tactics::{Tactic, tactics_where};
@@ -16,4 +19,35 @@ pub fn allowed(problem: &Problem, device: &DeviceInfo, options: &TuneOptions) ->
     let mut list = offered(problem, device, options);
     list.retain(|t| filtered(t, options).is_none());
     list
+}
+
+/// What [`offered`] says of each problem, found out once: on a GPU the libraries are asked, which takes a while. For one
+/// device and one set of options; but which problems may cross to the host may change meanwhile.
+#[derive(Debug, Default)]
+pub struct Catalogue(Mutex<BTreeMap<(String, bool), Arc<[Tactic]>>>);
+
+impl Catalogue {
+    /// An empty one.
+    pub fn new() -> Catalogue {
+        Catalogue::default()
+    }
+
+    /// As [`offered`].
+    pub fn offered(&self, problem: &Problem, device: &DeviceInfo, options: &TuneOptions) -> Arc<[Tactic]> {
+        let text = problem.to_string();
+        let on_host = options.on_host.contains(&text);
+        let key = (text, on_host);
+        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return known.clone();
+        }
+        let list: Arc<[Tactic]> = offered(problem, device, options).into();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, list.clone());
+        list
+    }
+
+    /// As [`allowed`].
+    pub fn allowed(&self, problem: &Problem, device: &DeviceInfo, options: &TuneOptions) -> Vec<Tactic> {
+        let list = self.offered(problem, device, options);
+        list.iter().filter(|t| filtered(t, options).is_none()).cloned().collect()
+    }
 }

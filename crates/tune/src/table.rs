@@ -1,7 +1,11 @@
 //! The tactic table: every measurement, with what it was measured on. Also the timing cache.
 //!
 //! A text file, one JSON object a line, sorted, so that tables diff and merge: a header, the contexts (what devices,
-//! drivers, kernel sources and timing protocol the rows come from), then one row a line.
+//! drivers, kernel sources and timing protocol the rows come from), the features of problems, then one row a line.
+//!
+//! Features came with version 2 of the format. Tables of version 1 are read as they are, their features absent; a table
+//! without features is still written as version 1. Programs that know version 1 alone would stumble over the first line
+//! of features, so a table that has some says version 2, which they refuse with a message that fits.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,12 +13,16 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tactician_ir::Features;
 use tactician_tactics::Tactic;
 use tactician_types::Layout;
 use thiserror::Error;
 
-/// Version of the file format.
-pub const TABLE_VERSION: u32 = 1;
+/// Newest version of the file format. Version 1 has no features and is read too.
+pub const TABLE_VERSION: u32 = 2;
+
+/// The version of tables without features.
+const PLAIN_VERSION: u32 = 1;
 
 const FORMAT: &str = "tactician-table";
 
@@ -99,6 +107,7 @@ impl Timing {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TacticTable {
     contexts: BTreeMap<String, BTreeMap<String, String>>,
+    features: BTreeMap<String, Features>,
     rows: BTreeMap<(String, String), BTreeMap<String, Row>>,
 }
 
@@ -124,7 +133,7 @@ pub enum TableError {
     },
     /// It is a table of another version.
     #[error(
-        "{path} is a tactic table of version {found}, this program reads version {TABLE_VERSION}; tune again into a new file"
+        "{path} is a tactic table of version {found}, this program reads versions up to {TABLE_VERSION}; use a newer program, or tune again into a new file"
     )]
     Version {
         /// The file.
@@ -164,6 +173,10 @@ enum Line {
         context: String,
         facts: BTreeMap<String, String>,
     },
+    Problem {
+        problem: String,
+        features: Features,
+    },
 }
 
 impl TacticTable {
@@ -183,6 +196,16 @@ impl TacticTable {
     /// The contexts: id and facts.
     pub fn contexts(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
         self.contexts.iter().map(|(k, v)| (k.as_str(), v))
+    }
+
+    /// Keeps the features of a problem, in the place of older ones.
+    pub fn describe(&mut self, problem: &str, features: Features) {
+        self.features.insert(problem.to_owned(), features);
+    }
+
+    /// The features of a problem, by its text; absent in tables of older programs.
+    pub fn features(&self, problem: &str) -> Option<&Features> {
+        self.features.get(problem)
     }
 
     /// The rows of a problem in a context, by tactic name.
@@ -213,8 +236,12 @@ impl TacticTable {
     }
 
     /// Takes over the rows of another table; where both have one, the one with more samples stays, then this one's.
+    /// Features that this table has stay.
     pub fn merge(&mut self, other: TacticTable) {
         self.contexts.extend(other.contexts);
+        for (problem, features) in other.features {
+            self.features.entry(problem).or_insert(features);
+        }
         for (key, rows) in other.rows {
             let own = self.rows.entry(key).or_default();
             for (tactic, row) in rows {
@@ -256,7 +283,7 @@ impl TacticTable {
                     .ok()
                     .filter(|h: &Header| h.format == FORMAT)
                     .ok_or_else(|| TableError::NotATable { path: path.to_owned() })?;
-                if header.version != TABLE_VERSION {
+                if !(PLAIN_VERSION..=TABLE_VERSION).contains(&header.version) {
                     return Err(TableError::Version { path: path.to_owned(), found: header.version });
                 }
                 continue;
@@ -288,6 +315,7 @@ impl TacticTable {
                     }
                     table.contexts.insert(context, facts);
                 }
+                Line::Problem { problem, features } => table.describe(&problem, features),
             }
         }
         Ok(table)
@@ -295,9 +323,13 @@ impl TacticTable {
 
     /// The table as text.
     pub fn to_text(&self) -> String {
-        let mut lines = vec![json(&Header { format: FORMAT.into(), version: TABLE_VERSION })];
+        let version = if self.features.is_empty() { PLAIN_VERSION } else { TABLE_VERSION };
+        let mut lines = vec![json(&Header { format: FORMAT.into(), version })];
         for (context, facts) in &self.contexts {
             lines.push(json(&Line::Context { context: context.clone(), facts: facts.clone() }));
+        }
+        for (problem, features) in &self.features {
+            lines.push(json(&Line::Problem { problem: problem.clone(), features: features.clone() }));
         }
         for (context, problem, tactic, row) in self.iter() {
             lines.push(json(&Line::Row {

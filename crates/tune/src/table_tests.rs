@@ -34,6 +34,57 @@ fn read(text: &str) -> Result<TacticTable, TableError> {
     TacticTable::read(text.as_bytes(), Path::new("t.tac"))
 }
 
+fn features() -> Features {
+    Features {
+        op: "conv".into(),
+        dtype: tactician_types::DType::F32,
+        result: vec![1, 3],
+        window: None,
+        product: Some(tactician_ir::ProductFeatures { matrices: 1, m: 2, n: 3, k: 4 }),
+        anchor_flops: 48,
+        epilogue_flops: 6,
+        epilogue_ops: 1,
+        epilogue_operands: 0,
+        bytes_read: 32,
+        constant_bytes: 48,
+        bytes_written: 24,
+    }
+}
+
+#[test]
+fn features_make_version_2() {
+    let old = sample();
+    assert!(old.to_text().starts_with("{\"format\":\"tactician-table\",\"version\":1}\n"));
+    assert_eq!(read(&old.to_text()).unwrap().features("conv {…} (f32[1,3])"), None);
+    let mut new = old.clone();
+    new.describe("conv {…} (f32[1,3])", features());
+    // A problem without rows has a line too.
+    new.describe("a pool", Features { op: "pool".into(), ..features() });
+    let text = new.to_text();
+    assert!(text.starts_with("{\"format\":\"tactician-table\",\"version\":2}\n"), "{text}");
+    assert_eq!(text.lines().nth(2).unwrap().split(',').next().unwrap(), "{\"problem\":\"a pool\"");
+    let again = read(&text).unwrap();
+    assert_eq!(again, new);
+    assert_eq!(again.features("conv {…} (f32[1,3])"), Some(&features()));
+    // A table of version 1 may be told to be one of version 2.
+    assert_eq!(read(&old.to_text().replacen("\"version\":1", "\"version\":2", 1)).unwrap(), old);
+    for (from, to) in [("\"anchor_flops\":48", "\"anchor_flops\":-1"), ("\"F32\"", "\"F33\"")] {
+        let error = read(&text.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(error.contains("line 3"), "{error}");
+    }
+}
+
+#[test]
+fn merging_keeps_features_of_both() {
+    let (mut a, mut b) = (sample(), sample());
+    let other = Features { anchor_flops: 1, ..features() };
+    a.describe("p", features());
+    b.describe("p", other.clone());
+    b.describe("q", other.clone());
+    a.merge(b);
+    assert_eq!((a.features("p"), a.features("q")), (Some(&features()), Some(&other)));
+}
+
 #[test]
 fn text_round_trips() {
     let t = sample();
@@ -58,6 +109,8 @@ fn broken_text_is_refused_by_line() {
     assert!(matches!(read(""), Err(TableError::NotATable { .. })));
     let other = text.replacen("\"version\":1", "\"version\":9", 1);
     assert!(matches!(read(&other), Err(TableError::Version { found: 9, .. })));
+    let zero = text.replacen("\"version\":1", "\"version\":0", 1);
+    assert!(matches!(read(&zero), Err(TableError::Version { found: 0, .. })));
     let changed = text.replace("avx512", "avx2");
     assert!(read(&changed).unwrap_err().to_string().contains("does not match"));
     let late = text.replacen("\"workspace\":4096", "\"workspace\":-1", 1);

@@ -1,6 +1,7 @@
 //! The tuner: for every problem, every tactic, once: filter, gate, time, record.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use thiserror::Error;
 
 use crate::gate::Gate;
 use crate::measure::measure;
-use crate::offer::offered;
+use crate::offer::Catalogue;
 use crate::table::{TacticTable, Verdict};
 use crate::timing::TimingOptions;
 
@@ -167,7 +168,8 @@ pub fn facts(device: &dyn Device) -> Vec<(String, String)> {
     facts
 }
 
-/// Measures whatever the table does not have yet of the tactics for `problems` (equal ones count once).
+/// Measures whatever the table does not have yet of the tactics for `problems` (equal ones count once), and keeps the
+/// problems' features beside the rows, unless frozen.
 ///
 /// # Errors
 /// When a problem has no usable tactic, the reference cannot compute one, or the device fails.
@@ -178,15 +180,33 @@ pub fn tune(
     options: &TuneOptions,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<TuneReport, TuneError> {
+    tune_with(device, problems, &Catalogue::new(), table, options, progress)
+}
+
+/// As [`tune`], with a catalogue of what the device offers under these options.
+///
+/// # Errors
+/// As [`tune`].
+pub fn tune_with(
+    device: &dyn Device,
+    problems: &[Problem],
+    catalogue: &Catalogue,
+    table: &mut TacticTable,
+    options: &TuneOptions,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<TuneReport, TuneError> {
     let context = table.context(&facts(device));
     let mut stream = device.stream()?;
     let unique: BTreeMap<String, &Problem> = problems.iter().map(|p| (p.to_string(), p)).collect();
     let mut report = TuneReport { problems: unique.len(), ..TuneReport::default() };
     let mut work = Vec::with_capacity(unique.len());
     for (key, problem) in &unique {
-        let all = offered(problem, device.info(), options);
+        let all = catalogue.offered(problem, device.info(), options);
         if all.is_empty() {
             return Err(TuneError::NoTactic { problem: key.clone() });
+        }
+        if !options.frozen {
+            table.describe(key, problem.features());
         }
         let known = table.rows(&context, key);
         let mut wanted = Vec::new();
@@ -224,7 +244,7 @@ pub fn tune(
 struct Work<'a> {
     key: &'a str,
     problem: &'a Problem,
-    all: Vec<Tactic>,
+    all: Arc<[Tactic]>,
     wanted: Vec<usize>,
 }
 

@@ -1,0 +1,133 @@
+//! The selection problem of a measured network.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tactician_ir::{NodeId, Op, Problem, ValueId};
+use tactician_plan::ALIGNMENT;
+use tactician_select::{Candidate, Instance, Reformat, RegionChoices, ValueChoices};
+use tactician_tune::Verdict;
+use tactician_types::Layout;
+
+use crate::assemble::{describe, stored_bytes};
+use crate::tuned::Tuned;
+
+impl Tuned {
+    /// The selection problem: every region with its measured candidates, every value with its reformat costs.
+    pub fn instance(&self) -> &Instance {
+        self.instance.get_or_init(|| self.make_instance())
+    }
+
+    fn make_instance(&self) -> Instance {
+        let order = self.value_order();
+        let number: BTreeMap<ValueId, usize> = order.iter().enumerate().map(|(i, &v)| (v, i)).collect();
+        let work = |n: &NodeId| !matches!(self.graph.node(*n).op, Op::Input | Op::Constant(_));
+        let nodes: BTreeMap<NodeId, usize> =
+            self.graph.topo().into_iter().filter(work).enumerate().map(|(i, n)| (n, i)).collect();
+        let values = order.iter().map(|&v| self.value_choices(v)).collect();
+        let regions = self.regions.iter().zip(&self.problems).map(|(region, problem)| {
+            let mut computed: Vec<usize> = region.nodes.iter().map(|n| nodes[n]).collect();
+            computed.sort_unstable();
+            RegionChoices {
+                name: format!("{} ({})", self.graph.node(region.anchor).name, describe(&self.graph, region)),
+                nodes: computed,
+                inputs: region.inputs.iter().map(|v| number[v]).collect(),
+                output: number[&region.output],
+                candidates: self.candidates(problem),
+            }
+        });
+        let regions = regions.collect();
+        let bytes = |v: ValueId| stored_bytes(&self.graph, v, Layout::Plain);
+        let outputs = || self.graph.outputs().iter().map(|(_, v)| *v);
+        let inputs = self.graph.inputs().iter().map(|n| n.value());
+        Instance {
+            nodes: nodes.len(),
+            values,
+            regions,
+            bindings: inputs.chain(outputs()).map(bytes).sum(),
+            constants: outputs().filter(|&v| self.graph.constant(v).is_some()).map(bytes).sum(),
+            alignment: ALIGNMENT,
+        }
+    }
+
+    /// The values of [`Tuned::instance`]: the network's inputs, then the others as regions mention them.
+    pub(crate) fn value_order(&self) -> Vec<ValueId> {
+        let inputs = self.graph.inputs().iter().map(|n| n.value());
+        let mentioned = self.regions.iter().flat_map(|r| r.inputs.iter().copied().chain([r.output]));
+        let mut seen = BTreeSet::new();
+        inputs.chain(mentioned).filter(|v| seen.insert(*v)).collect()
+    }
+
+    fn value_choices(&self, v: ValueId) -> ValueChoices {
+        let input = matches!(self.graph.producer(v).op, Op::Input);
+        let reformat = self.reformat_costs(v);
+        let layouts: BTreeSet<Layout> = reformat
+            .keys()
+            .flat_map(|&(from, to)| [from, to])
+            .chain([Layout::Plain])
+            .chain(self.made_as(v))
+            .collect();
+        ValueChoices {
+            name: self.graph.producer(v).name.clone(),
+            given: (input || self.graph.constant(v).is_some()).then_some(Layout::Plain),
+            wanted: self.graph.is_output(v).then_some(Layout::Plain),
+            reformat,
+            bytes: layouts.into_iter().map(|l| (l, stored_bytes(&self.graph, v, l))).collect(),
+        }
+    }
+
+    /// The layouts that a value is made in.
+    fn made_as(&self, v: ValueId) -> Vec<Layout> {
+        let made = self.regions.iter().zip(&self.problems).filter(|(r, _)| r.output == v);
+        made.flat_map(|(_, p)| self.candidates(p)).map(|c| c.output).collect()
+    }
+
+    pub(crate) fn candidates(&self, problem: &Problem) -> Vec<Candidate> {
+        let rows = self.table.rows(&self.context, &problem.to_string());
+        // A table may hold what these options exclude.
+        let list = self.catalogue.allowed(problem, self.device.info(), &self.tuning);
+        let views: BTreeSet<&String> = list.iter().filter(|t| t.view).map(|t| &t.id).collect();
+        let allowed: BTreeSet<&String> = list.iter().map(|t| &t.id).collect();
+        rows.into_iter()
+            .flatten()
+            .filter(|(id, r)| allowed.contains(id) && r.workspace <= self.tuning.workspace_limit)
+            .filter_map(|(id, row)| match &row.verdict {
+                Verdict::Timed(t) => Some(Candidate {
+                    id: id.clone(),
+                    time_us: t.median_us,
+                    noise_us: t.noise_us(),
+                    workspace: row.workspace,
+                    constants: row.constants,
+                    view: views.contains(id),
+                    inputs: row.inputs.clone(),
+                    output: row.output,
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Costs of changing a value's layout: of the fastest way for each pair.
+    fn reformat_costs(&self, v: ValueId) -> BTreeMap<(Layout, Layout), Reformat> {
+        let Some(problem) = self.reformats.get(&v) else { return BTreeMap::new() };
+        let best = |c: Candidate| Reformat {
+            time_us: c.time_us,
+            workspace: c.workspace,
+            constants: c.constants,
+            view: c.view,
+        };
+        fastest_changes(self.candidates(problem)).into_iter().map(|(pair, c)| (pair, best(c))).collect()
+    }
+}
+
+/// The fastest change for each pair of layouts, the lower name where two are as fast.
+pub(crate) fn fastest_changes(candidates: Vec<Candidate>) -> BTreeMap<(Layout, Layout), Candidate> {
+    let mut best: BTreeMap<(Layout, Layout), Candidate> = BTreeMap::new();
+    for c in candidates {
+        let pair = (c.inputs[0], c.output);
+        let order = |b: &Candidate| c.time_us.total_cmp(&b.time_us).then(c.id.cmp(&b.id));
+        if best.get(&pair).is_none_or(|b| order(b).is_lt()) {
+            best.insert(pair, c);
+        }
+    }
+    best
+}
