@@ -37,8 +37,11 @@ function bar(t, most) {
 const ORDER = ["chosen", "tie", "lost", "over_budget", "wrong", "failed"];
 const SHOWN = 12;
 
+/** Equal candidates are said once. */
+const tried = (step) => step.candidates || (report.steps[step.candidates_of] || {}).candidates || [];
+
 function candidates(step) {
-  const list = [...(step.candidates || [])];
+  const list = tried(step).map((c) => ({ outcome: "lost", ...c }));
   // What was chosen first; then by time; then what was never timed.
   const key = (c) => [c.outcome === "chosen" ? 0 : c.timing ? 1 : 2, c.timing ? c.timing.median_us : ORDER.indexOf(c.outcome)];
   list.sort((a, b) => key(a)[0] - key(b)[0] || key(a)[1] - key(b)[1] || (a.id < b.id ? -1 : 1));
@@ -79,11 +82,11 @@ function inside(step) {
   const line = (name, text) => text && cell.append(make("p", null, make("b", null, name + " "), text));
   line("Computes", (step.fused || []).join(", "));
   const t = step.timing;
-  line("Takes", t ? `${time(t.median_us)} ± ${time(t.mad_us)}, at best ${time(t.min_us)}, over ${t.samples} samples; ${time(step.predicted_us)} when measured alone`
-    : `${time(step.predicted_us)} when measured alone`);
+  const inside = t ? `${time(t.median_us)} ± ${time(t.mad_us)}, at best ${time(t.min_us)}, over ${t.samples} samples; ` : "";
+  const launches = step.launches === 1 ? "1 launch" : `${step.launches} launches`;
+  line("Takes", `${inside}${time(step.predicted_us)} when measured alone; ${launches}`);
   line("Needs", (step.needs || []).join(", "));
-  line("Launches", String(step.launches));
-  if ((step.candidates || []).length) cell.append(...candidates(step));
+  if (tried(step).length) cell.append(...candidates(step));
   else cell.append(make("p", null, "No other tactic is known for it."));
   return make("tr", { class: "inside" }, cell);
 }

@@ -98,8 +98,8 @@ for (const frame of document.querySelectorAll("[data-zoom]")) {
   });
   // Walking with the keys brings the box into sight.
   svg.addEventListener("shown", (e) => {
-    const b = e.detail.getBBox();
-    const [cx, cy] = [b.x + b.width / 2, b.y + b.height / 2];
+    const b = e.detail.getBoundingClientRect();
+    const { x: cx, y: cy } = place(b.left + b.width / 2, b.top + b.height / 2);
     const inside = cx > view.x && cx < view.x + view.w && cy > view.y && cy < view.y + view.h;
     if (!inside) set({ ...view, x: cx - view.w / 2, y: cy - view.h / 2 });
   });

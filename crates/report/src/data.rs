@@ -5,6 +5,7 @@
 //! a position that names nothing is ignored.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +144,9 @@ pub struct Step {
     /// All tactics that were considered, the chosen one included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Candidate>,
+    /// Position of an earlier step whose candidates are also this one's, instead of saying them again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidates_of: Option<u32>,
 }
 
 /// Times of repeated runs of one thing.
@@ -169,14 +173,26 @@ pub struct Candidate {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timing: Option<Timing>,
     /// Scratch in bytes.
+    #[serde(skip_serializing_if = "is_zero")]
     pub workspace_bytes: u64,
     /// Relative error of its output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<f64>,
-    /// How it ended, for colours and order.
+    /// How it ended, for colours and order; `lost` where it is not said.
+    #[serde(skip_serializing_if = "is_lost")]
     pub outcome: Outcome,
     /// Why, in words: `lost by 1.3 us`, `over budget by 2 MiB`, `wrong: ...`.
     pub verdict: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_lost(o: &Outcome) -> bool {
+    *o == Outcome::Lost
 }
 
 /// How a candidate ended.
@@ -314,6 +330,33 @@ pub struct ChurnStep {
     pub step: String,
     /// Tactics, and in how many builds each was chosen.
     pub tactics: Vec<(String, u32)>,
+}
+
+impl ReportData {
+    /// The candidates of the step at a position.
+    pub fn candidates(&self, step: usize) -> &[Candidate] {
+        let Some(s) = self.steps.get(step) else { return &[] };
+        match s.candidates_of.and_then(|other| self.steps.get(other as usize)) {
+            Some(other) if s.candidates.is_empty() => &other.candidates,
+            _ => &s.candidates,
+        }
+    }
+
+    /// The same data, saying equal candidates once: a network has many equal layers.
+    pub(crate) fn pooled(&self) -> ReportData {
+        let mut out = self.clone();
+        let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+        for (i, s) in out.steps.iter_mut().enumerate().filter(|(_, s)| !s.candidates.is_empty()) {
+            match seen.entry(format!("{:?}", s.candidates)) {
+                Entry::Vacant(new) => _ = new.insert(i as u32),
+                Entry::Occupied(old) => {
+                    s.candidates.clear();
+                    s.candidates_of = Some(*old.get());
+                }
+            }
+        }
+        out
+    }
 }
 
 impl Step {

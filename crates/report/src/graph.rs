@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::data::{Node, ReportData};
+use crate::data::ReportData;
 use crate::layout;
 use crate::plot::num;
 use crate::steps::Heat;
@@ -89,7 +89,7 @@ pub(crate) fn html(r: &ReportData, heat: &Heat) -> String {
          <button type=\"button\" data-by=\"1.5\" aria-label=\"Zoom in\">+</button>\
          <button type=\"button\" data-by=\"0.6667\" aria-label=\"Zoom out\">−</button>\
          <button type=\"button\" data-by=\"0\">whole</button></div></div>\
-         <div class=\"zoom\"><svg viewBox=\"{} 0 {} {}\" role=\"group\" aria-label=\"The network's nodes, boxed by step\" data-marks=\"\">\
+         <div class=\"zoom\"><svg style=\"aspect-ratio:{}\" viewBox=\"{} 0 {} {}\" role=\"group\" aria-label=\"The network's nodes, boxed by step\" data-marks=\"\">\
          <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
          markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path d=\"M0 1L7 4L0 7z\"/></marker></defs>{body}</svg></div>\
          <div class=\"readout needs-script\" aria-live=\"polite\">Drag to move; pinch, use the buttons, or click the \
@@ -98,24 +98,24 @@ pub(crate) fn html(r: &ReportData, heat: &Heat) -> String {
         count(regions.len() as u64, "box", "boxes"),
         fused,
         heat.legend(),
+        num(w / h),
         num(-8.0),
         num(w),
         num(h),
     )
 }
 
-/// One box.
+/// One box. Its parts have coordinates of its own.
 fn region(r: &ReportData, heat: &Heat, g: &Region, i: usize, x: f64, y: f64) -> String {
     let (w, h) = g.size();
-    let (x0, y0) = (num(x), num(y));
+    let at = format!("data-box=\"{i}\" transform=\"translate({} {})\"", num(x), num(y));
     let Some(s) = g.step else {
         let n = &r.graph.nodes[g.nodes[0]];
         return format!(
-            "<g class=\"mark alone\" data-box=\"{i}\"><title>{}</title><rect x=\"{x0}\" y=\"{y0}\" width=\"{w}\" \
-             height=\"{h}\" rx=\"10\"/><text x=\"{}\" y=\"{}\">{}</text></g>",
+            "<g class=\"mark alone\" {at}><title>{}</title><rect width=\"{w}\" height=\"{h}\" rx=\"10\"/>\
+             <text x=\"{}\" y=\"14.5\">{}</text></g>",
             esc(&format!("{}: {} {}", n.name, n.op, n.shape)),
-            num(x + w / 2.0),
-            num(y + 14.5),
+            num(w / 2.0),
             esc(&shorten(&n.name, 22)),
         );
     };
@@ -131,48 +131,35 @@ fn region(r: &ReportData, heat: &Heat, g: &Region, i: usize, x: f64, y: f64) -> 
         bytes(step.workspace_bytes),
     );
     let mut out = format!(
-        "<a href=\"#step-{s}\" class=\"mark region t{}\" data-box=\"{i}\"><title>{}</title><rect class=\"box\" \
-         x=\"{x0}\" y=\"{y0}\" width=\"{w}\" height=\"{h}\" rx=\"7\"/><text class=\"name\" x=\"{}\" y=\"{}\">{}</text>\
-         <text class=\"us\" x=\"{}\" y=\"{}\">{}</text>",
+        "<a href=\"#step-{s}\" class=\"mark region t{}\" {at}><title>{}</title><rect class=\"box\" width=\"{w}\" \
+         height=\"{h}\" rx=\"7\"/><text y=\"16.5\" class=\"name\"><tspan x=\"8\">{}</tspan><tspan x=\"{}\" \
+         class=\"end\">{}</tspan></text>",
         heat.class(us),
         esc(&words),
-        num(x + 8.0),
-        num(y + 16.5),
         esc(&shorten(&step.name, 20)),
-        num(x + w - 8.0),
-        num(y + 16.5),
+        num(w - 8.0),
         time(us),
     );
+    let (mut rows, mut texts) = (String::new(), String::new());
     for (k, &n) in g.nodes.iter().take(SHOWN).enumerate() {
-        node(&mut out, &r.graph.nodes[n], x, y + HEAD + k as f64 * ROW, w);
-    }
-    if let Some(more) = g.nodes.len().checked_sub(SHOWN).filter(|&n| n > 0) {
+        let (n, top) = (&r.graph.nodes[n], HEAD + k as f64 * ROW);
+        // Rounded by the stroke of style.css, which is 4 wide.
+        let [x0, x1] = [INSIDE + 2.0, w - INSIDE - 2.0].map(num);
+        _ = write!(rows, "M{x0} {}H{x1}V{}H{x0}z", num(top + 2.0), num(top + ROW - 4.0));
         _ = write!(
-            out,
-            "<text class=\"more\" x=\"{}\" y=\"{}\">and {more} more</text>",
-            num(x + 12.0),
-            num(y + HEAD + SHOWN as f64 * ROW + 13.0)
+            texts,
+            "<text y=\"{}\"><tspan x=\"11\">{}</tspan><tspan x=\"{}\" class=\"end\">{}</tspan></text>",
+            num(top + 13.5),
+            esc(&shorten(&n.op, 13)),
+            num(w - INSIDE - 6.0),
+            esc(&shorten(&n.shape, 20)),
         );
+    }
+    _ = write!(out, "<path d=\"{rows}\"/>{texts}");
+    if let Some(more) = g.nodes.len().checked_sub(SHOWN).filter(|&n| n > 0) {
+        let y = num(HEAD + SHOWN as f64 * ROW + 13.0);
+        _ = write!(out, "<text class=\"more\" x=\"11\" y=\"{y}\">and {more} more</text>");
     }
     out.push_str("</a>");
     out
-}
-
-/// A node inside a box.
-fn node(out: &mut String, n: &Node, x: f64, y: f64, w: f64) {
-    _ = write!(
-        out,
-        "<rect class=\"node\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"4\"/><text class=\"op\" x=\"{}\" \
-         y=\"{}\">{}</text><text class=\"shape\" x=\"{}\" y=\"{}\">{}</text>",
-        num(x + INSIDE),
-        num(y),
-        num(w - 2.0 * INSIDE),
-        num(ROW - 2.0),
-        num(x + INSIDE + 6.0),
-        num(y + 13.5),
-        esc(&shorten(&n.op, 13)),
-        num(x + w - INSIDE - 6.0),
-        num(y + 13.5),
-        esc(&shorten(&n.shape, 20)),
-    );
 }

@@ -1,6 +1,9 @@
 //! The page.
 
 use std::fmt::Write;
+use std::io;
+
+use serde::Serialize;
 
 use crate::data::ReportData;
 use crate::steps::Heat;
@@ -35,8 +38,7 @@ pub fn render(r: &ReportData) -> String {
         );
     }
     let name = if r.network.is_empty() { "A network" } else { &r.network };
-    // Its own types are always JSON.
-    let json = serde_json::to_string(r).unwrap_or_else(|_| "{}".into());
+    let json = short_json(&r.pooled());
     fill(
         PAGE,
         &[
@@ -52,6 +54,25 @@ pub fn render(r: &ReportData) -> String {
             ("script", &SCRIPT.concat()),
         ],
     )
+}
+
+/// JSON with six significant digits: a page has tens of thousands of times, and shows three.
+fn short_json(r: &ReportData) -> String {
+    let mut out = Vec::new();
+    let mut to = serde_json::Serializer::with_formatter(&mut out, SixDigits);
+    // Its own types are always JSON, and JSON is always text.
+    match r.serialize(&mut to) {
+        Ok(()) => String::from_utf8(out).unwrap_or_else(|_| "{}".into()),
+        Err(_) => "{}".into(),
+    }
+}
+
+struct SixDigits;
+
+impl serde_json::ser::Formatter for SixDigits {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, to: &mut W, value: f64) -> io::Result<()> {
+        write!(to, "{}", format!("{value:.5e}").parse().unwrap_or(value))
+    }
 }
 
 /// Puts values where the template names them, in one pass: what a value says is never looked at.

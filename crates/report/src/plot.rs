@@ -30,8 +30,9 @@ impl Axis {
     }
 
     /// For memory: zero has a place of its own, the rest goes by logarithms, or evenly where it varies little.
-    pub(crate) fn memory(values: impl IntoIterator<Item = f64> + Clone) -> Axis {
-        let (zero, rest): (Vec<f64>, Vec<f64>) = values.into_iter().partition(|&v| v < 1.0);
+    pub(crate) fn memory(values: impl IntoIterator<Item = f64>) -> Axis {
+        let (zero, rest): (Vec<f64>, Vec<f64>) =
+            values.into_iter().filter(|v| v.is_finite()).partition(|&v| v < 1.0);
         if rest.is_empty() {
             return Axis::Linear(0.0, 1024.0);
         }

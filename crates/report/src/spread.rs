@@ -56,10 +56,7 @@ pub(crate) fn html(r: &ReportData) -> String {
         timed.iter().map(|(_, _, t)| t.mad_us / t.median_us).filter(|s| s.is_finite()).collect();
     shares.sort_by(f64::total_cmp);
     let typical = shares.get(shares.len() / 2).map_or(String::new(), |&s| {
-        format!(
-            "<p>Of half the steps the times spread by less than <b>{}</b> around their median.</p>",
-            percent(s)
-        )
+        format!("<p>For half of the steps the deviation is at most <b>{}</b> of the median.</p>", percent(s))
     });
     let chart = Chart {
         class: "spread",

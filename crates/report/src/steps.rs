@@ -109,7 +109,7 @@ fn concentration(r: &ReportData, heat: &Heat) -> String {
     if heat.sum <= 0.0 {
         return "No step has a time.".into();
     }
-    let considered: usize = r.steps.iter().map(|s| s.candidates.len()).sum();
+    let considered: usize = (0..r.steps.len()).map(|i| r.candidates(i).len()).sum();
     let half = match n {
         1 => "The slowest step takes".to_owned(),
         n => format!("The <b>{n}</b> slowest take"),
@@ -127,7 +127,7 @@ fn concentration(r: &ReportData, heat: &Heat) -> String {
 fn row(s: &Step, i: usize, heat: &Heat, largest: f64) -> String {
     let us = s.time_us();
     let share = heat.share(s);
-    let bar = if largest > 0.0 { (share / largest * 100.0).clamp(0.0, 100.0) } else { 0.0 };
+    let bar = if largest > 0.0 { (share / largest).clamp(0.0, 1.0) } else { 0.0 };
     // What to sort by, where the text would sort wrongly.
     let key = |v: f64| format!("{v:.4}");
     let needs = if s.needs.is_empty() { NONE.to_owned() } else { esc(&s.needs.join(", ")) };
@@ -139,7 +139,7 @@ fn row(s: &Step, i: usize, heat: &Heat, largest: f64) -> String {
         "<tr id=\"step-{i}\" data-step=\"{i}\"><td class=\"n at\" data-key=\"{i}\">{i}</td>\
          <th scope=\"row\" class=\"name\"><span>{}</span><small>{}</small></th><td class=\"tactic\"><code>{}</code></td>\
          <td class=\"n time\" data-key=\"{}\">{measured}</td><td class=\"n share\" data-key=\"{}\"><i class=\"t{}\" \
-         style=\"width:{bar:.1}%\"></i><span>{}</span></td><td class=\"n wide\" data-key=\"{}\">{}</td>\
+         style=\"--w:{bar:.3}\"></i><span>{}</span></td><td class=\"n wide\" data-key=\"{}\">{}</td>\
          <td class=\"n workspace\" data-key=\"{}\">{}</td><td class=\"n wide\" data-key=\"{}\">{}</td>\
          <td class=\"wide\">{needs}</td></tr>",
         esc(&s.name),
