@@ -62,6 +62,13 @@ fn only_the_graph_knows_petgraph() {
 }
 
 #[test]
+fn a_report_is_made_of_its_data_alone() {
+    let p = packages();
+    let reached = reach(&p, "tactician-report");
+    assert!(reached.contains("serde") && !reached.iter().any(|d| d.starts_with("tactician-")), "{reached:?}");
+}
+
+#[test]
 fn plans_and_selection_never_touch_a_device() {
     let p = packages();
     for name in ["tactician-plan", "tactician-select"] {

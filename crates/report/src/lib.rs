@@ -8,7 +8,7 @@
 //! for nothing from anywhere. Pictures and tables are drawn here and stand without a script; the script adds sorting,
 //! filtering, zooming and each step's candidates, which it takes from the data embedded in the page.
 //!
-//! Names come from models and are hostile: everything goes through [`text`](crate::text).
+//! Names come from models and are hostile: everything goes through `text::esc`.
 
 mod curve;
 mod data;

@@ -42,6 +42,9 @@ impl Heat {
 
     /// What the colours mean.
     pub(crate) fn legend(&self) -> String {
+        if self.most <= 0.0 {
+            return String::new();
+        }
         let mut out = String::from("<p class=\"key heat\"><span class=\"label\">time of a step up to</span>");
         for k in 0..CLASSES {
             let (lo, hi) = (self.least.sqrt(), self.most.sqrt());

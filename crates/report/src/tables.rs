@@ -32,7 +32,7 @@ pub(crate) fn policies(r: &ReportData) -> String {
     }
     format!(
         "<div class=\"scroll\"><table class=\"plain\"><thead><tr><th scope=\"col\">policy</th><th scope=\"col\" \
-         class=\"n\">measured</th><th scope=\"col\" class=\"n\">predicted</th><th></th><th scope=\"col\" \
+         class=\"n\">measured</th><th scope=\"col\" class=\"n\">predicted</th><td></td><th scope=\"col\" \
          class=\"n\">workspace</th><th scope=\"col\" class=\"n\">steps</th><th scope=\"col\">note</th></tr></thead>\
          <tbody>{rows}</tbody></table></div>"
     )

@@ -60,7 +60,7 @@ pub(crate) fn shorten(text: &str, most: usize) -> String {
 /// Three significant digits, without an exponent.
 fn digits(n: f64) -> String {
     match n.abs() {
-        a if a == 0.0 => "0".into(),
+        0.0 => "0".into(),
         a if a < 9.995 => format!("{n:.2}"),
         a if a < 99.95 => format!("{n:.1}"),
         _ => format!("{n:.0}"),

@@ -2,6 +2,7 @@
 //! trace as `trace.json`) is a ResNet-50; `large.html` a ResNet-152; `hostile.html` has names that try to get out of
 //! the page, and figures that make no sense; `empty.html` has nothing.
 
+mod hostile;
 mod network;
 
 use std::path::Path;
@@ -24,6 +25,6 @@ fn write(folder: &Path) -> std::io::Result<()> {
     std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&data)?)?;
     std::fs::write(folder.join("trace.json"), chrome_trace(&network::timeline(&data)))?;
     std::fs::write(folder.join("large.html"), render(&network::resnet("ResNet-152", [3, 8, 36, 3])))?;
-    std::fs::write(folder.join("hostile.html"), render(&network::hostile()))?;
+    std::fs::write(folder.join("hostile.html"), render(&hostile::report()))?;
     std::fs::write(folder.join("empty.html"), render(&ReportData::default()))
 }

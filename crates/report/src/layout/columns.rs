@@ -117,11 +117,12 @@ fn lanes(g: &Layers, layer: usize) -> usize {
 /// Cuts the layers into `k` columns of about equal height, each where few edges pass.
 fn cut(g: &Layers, x: &[f64], k: usize) -> Vec<Column> {
     let heights: Vec<f64> = (0..g.rows.len()).map(|l| g.height(l) + LAYER_GAP).collect();
-    let target = heights.iter().sum::<f64>() / k as f64;
     let mut columns = Vec::new();
     let mut from = 0;
     while from < heights.len() {
         let mut to = heights.len();
+        // What is left, shared evenly, so that the last column is not the one that pays for all cuts.
+        let target = heights[from..].iter().sum::<f64>() / (k - columns.len()) as f64;
         if columns.len() + 1 < k {
             let mut height = 0.0;
             let mut best = (f64::INFINITY, to);

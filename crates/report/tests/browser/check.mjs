@@ -151,7 +151,8 @@ try {
     });
     assert.ok(ground < 60 && ink > 200, "dark where dark is asked for");
     await page.locator("#step-4 button").click();
-    await shot(page, "dark", { fullPage: true });
+    await page.evaluate(() => document.getElementById("steps-section").scrollIntoView());
+    await shot(page, "dark-step");
   });
 
   await visit("report.html", { ...DESK, javaScriptEnabled: false }, async (page) => {
@@ -165,6 +166,7 @@ try {
     await visit("hostile.html", options, async (page) => {
       await page.locator("#step-3 button").click();
       assert.ok((await page.locator("#step-3 + tr .tried tbody tr").count()) > 3);
+      await page.locator("#step-1 button").click();
       assert.equal(await page.locator("img, svg[onload], iframe").count(), 0);
     });
   }
