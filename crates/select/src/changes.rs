@@ -2,7 +2,7 @@
 
 use tactician_types::Layout;
 
-use crate::compact::{Compact, Cost, Mask, cost, picoseconds};
+use crate::compact::{Compact, Cost, Mask, Value, cost, picoseconds};
 use crate::model::{Reformat, ValueChoices};
 
 /// Changes from one layout to others, in the order they are made.
@@ -15,22 +15,35 @@ pub(crate) struct Making {
     pub(crate) constants: u64,
 }
 
-/// For each value and layout that it may first be there in, the cheapest way to each set of layouts.
-pub(crate) struct Makings(Vec<Vec<Vec<Option<Making>>>>);
+/// For each value and layout that it may first be there in, the ways to each set of layouts: the cheapest, then those that
+/// are the cheapest with less scratch.
+pub(crate) struct Makings(Vec<Vec<Vec<Vec<Making>>>>);
 
 impl Makings {
     /// All ways with no scratch above `workspace`.
     pub(crate) fn new(compact: &Compact<'_>, workspace: u64) -> Makings {
-        let of_value = |(choices, value): (&ValueChoices, &crate::compact::Value)| {
-            let sources = 0..value.layouts.len();
-            sources.map(|from| cheapest(choices, &value.layouts, from, workspace)).collect()
+        let of_value = |(choices, value): (&ValueChoices, &Value)| {
+            let mut limits: Vec<u64> = choices.reformat.values().map(scratch).chain([0]).collect();
+            limits.retain(|&l| l <= workspace);
+            limits.sort_unstable();
+            limits.dedup();
+            let of_source = |from: usize| {
+                let mut ways: Vec<Vec<Making>> = vec![Vec::new(); 1 << value.layouts.len()];
+                for &limit in limits.iter().rev() {
+                    for (list, way) in ways.iter_mut().zip(cheapest(choices, &value.layouts, from, limit)) {
+                        list.extend(way.filter(|w| !list.contains(w)));
+                    }
+                }
+                ways
+            };
+            (0..value.layouts.len()).map(of_source).collect()
         };
         Makings(compact.instance.values.iter().zip(&compact.values).map(of_value).collect())
     }
 
-    /// The cheapest way to have at least the layouts of `wanted` of a value that is first there as `from`.
-    pub(crate) fn get(&self, value: usize, from: usize, wanted: Mask) -> Option<&Making> {
-        self.0.get(value)?.get(from)?.get(usize::from(wanted))?.as_ref()
+    /// The ways to have at least the layouts of `wanted` of a value that is first there as `from`; none when it cannot be.
+    pub(crate) fn get(&self, value: usize, from: usize, wanted: Mask) -> &[Making] {
+        &self.0[value][from][usize::from(wanted)]
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tactician_types::Layout;
 
+use crate::budget::Memory;
 use crate::changes::Makings;
 use crate::compact::Compact;
 use crate::model::{Budget, Certificate, Choice, Instance, SelectError, Selection};
@@ -67,6 +68,26 @@ pub fn workspace_front(instance: &Instance) -> Result<Vec<FrontPoint>, SelectErr
         crate::select(instance, Budget::workspace(u64::MAX))?;
     }
     found.reverse();
+    Ok(points(instance, found))
+}
+
+/// Every budget of memory at which the best selection within a workspace changes, ascending: the first point has the least
+/// memory that works.
+///
+/// # Errors
+/// As [`select`](crate::select) without a limit of memory.
+pub fn memory_front(instance: &Instance, workspace: u64) -> Result<Vec<FrontPoint>, SelectError> {
+    let compact = Compact::new(instance, |_| true)?;
+    let makings = Makings::new(&compact, workspace);
+    let found = match States::new(&compact, &makings, LIMITS) {
+        Some(states) if shortest(&compact, &states, &makings, workspace).is_some() => {
+            Memory::new(&compact, &states, &makings, workspace).front()?
+        }
+        _ => {
+            let s = crate::select(instance, Budget::workspace(workspace))?;
+            vec![(s.memory.total(), s)]
+        }
+    };
     Ok(points(instance, found))
 }
 

@@ -33,7 +33,7 @@ pub fn greedy(instance: &Instance, budget: Budget) -> Result<Selection, SelectEr
                 .filter(|(_, _, m)| m.workspace <= budget.workspace)
                 .min_by_key(|(_, _, m)| cost(m.time, m.workspace));
             if let Some((class, member, _)) = fastest {
-                best = Some((region.nodes.len(), Pick { region: r, class, member, needed: 0 }));
+                best = Some((region.nodes.len(), Pick { region: r, class, member, needed: 0, way: 0 }));
             }
         }
         let Some((_, pick)) = best else { return Err(explain::over_workspace(&compact, budget.workspace)) };
@@ -51,17 +51,18 @@ pub fn greedy(instance: &Instance, budget: Budget) -> Result<Selection, SelectEr
         p.needed = needed[output];
         made[output] = true;
         let member = class(p).members[p.member];
-        let making = makings.get(output, class(p).output, p.needed).ok_or(SelectError::NoLayout)?;
+        let ways = makings.get(output, class(p).output, p.needed);
+        let making = ways.first().ok_or(SelectError::NoLayout)?;
         total += cost(member.time, member.workspace) + making.cost;
     }
     let mut given = Vec::new();
     for (v, value) in compact.values.iter().enumerate().filter(|(v, _)| needed[*v] != 0 && !made[*v]) {
         let arrives = value.given.ok_or(SelectError::NoPartition)?;
         if needed[v] != 1 << arrives {
-            given.push((v, needed[v]));
+            given.push((v, needed[v], 0));
         }
     }
-    let key: Vec<u32> = given.iter().map(|&(v, mask)| (v as u32) << 8 | u32::from(mask)).collect();
+    let key: Vec<u32> = given.iter().map(|&(v, mask, _)| (v as u32) << 8 | u32::from(mask)).collect();
     total += given_cost(&compact, &makings, &key).ok_or(SelectError::NoLayout)?;
     let path = Path { cost: total, picks, given };
     Ok(selection(&compact, &makings, &path, Certificate::Gap { lower_bound_us: 0.0 }))

@@ -10,19 +10,24 @@
 //! A private dependency of the public crate. Works on numbers alone: no device, no graph. `docs/selection.md` tells the
 //! problem and the method.
 
+mod bounds;
+mod budget;
 mod changes;
 mod compact;
 mod explain;
 mod footprint;
 mod front;
 mod greedy;
+mod labels;
+mod live;
 mod memory;
 mod model;
 mod pareto;
 mod solve;
 mod states;
+mod weights;
 
-pub use front::{Change, FrontPoint, differences, workspace_front};
+pub use front::{Change, FrontPoint, differences, memory_front, workspace_front};
 pub use greedy::greedy;
 pub use memory::{Buffer, Placement, place};
 pub use model::{
@@ -32,5 +37,7 @@ pub use model::{
 pub use pareto::useful;
 pub use solve::{select, select_partition};
 
+#[cfg(test)]
+mod random_tests;
 #[cfg(test)]
 mod solve_tests;

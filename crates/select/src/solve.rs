@@ -2,6 +2,7 @@
 
 use tactician_types::{Bytes, Layout};
 
+use crate::budget::Memory;
 use crate::changes::{Makings, scratch};
 use crate::compact::{Compact, Cost, FORBIDDEN, Mask, cost, time_us};
 use crate::explain;
@@ -12,21 +13,22 @@ use crate::states::{Act, Limits, States, needs};
 /// Most arcs of a graph of states.
 pub(crate) const LIMITS: Limits = Limits { arcs: 6_000_000 };
 
-/// A region that runs: its class, the member of it, and the layouts that its output is needed in.
+/// A region that runs: its class, the member of it, the layouts that its output is needed in, and which way these are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pick {
     pub(crate) region: usize,
     pub(crate) class: usize,
     pub(crate) member: usize,
     pub(crate) needed: Mask,
+    pub(crate) way: usize,
 }
 
-/// One path: what runs, in execution order, and what is needed of given values.
+/// One path: what runs, in execution order, and what is needed of given values and the way it is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Path {
     pub(crate) cost: Cost,
     pub(crate) picks: Vec<Pick>,
-    pub(crate) given: Vec<(usize, Mask)>,
+    pub(crate) given: Vec<(usize, Mask, usize)>,
 }
 
 /// Chooses regions that compute every node once, their tactics, and layouts, minimising predicted time within a budget.
@@ -59,9 +61,15 @@ fn select_where(
     let Some(states) = States::new(&compact, &makings, LIMITS) else {
         return Err(SelectError::Malformed { what: "the graph of states is too large".into() });
     };
-    match shortest(&compact, &states, &makings, budget.workspace) {
-        Some(path) => Ok(selection(&compact, &makings, &path, Certificate::Optimal)),
-        None => Err(explain::over_workspace(&compact, budget.workspace)),
+    let Some(path) = shortest(&compact, &states, &makings, budget.workspace) else {
+        return Err(explain::over_workspace(&compact, budget.workspace));
+    };
+    let fastest = selection(&compact, &makings, &path, Certificate::Optimal);
+    match budget.memory {
+        Some(memory) if fastest.memory.total() > memory => {
+            Memory::new(&compact, &states, &makings, budget.workspace).fastest(memory)
+        }
+        _ => Ok(fastest),
     }
 }
 
@@ -81,7 +89,7 @@ pub(crate) fn prices(compact: &Compact<'_>, workspace: u64) -> Vec<Vec<Option<(C
 pub(crate) fn given_cost(compact: &Compact<'_>, makings: &Makings, key: &[u32]) -> Option<Cost> {
     let mut sum = 0;
     for (v, mask) in needs(key) {
-        sum += makings.get(v, compact.values[v].given?, mask)?.cost;
+        sum += makings.get(v, compact.values[v].given?, mask).first()?.cost;
     }
     Some(sum)
 }
@@ -96,11 +104,11 @@ pub(crate) fn shortest(
     let prices = prices(compact, workspace);
     let price = |act: &Act| match *act {
         Act::Inside => Some(0),
-        Act::Run { region, class, needed } => {
+        Act::Run { region, class, needed, way } => {
             let r = &compact.regions[region as usize];
             let own = prices[region as usize][usize::from(class)]?.0;
-            let made = makings.get(r.output, r.classes[usize::from(class)].output, needed)?.cost;
-            Some(own + made)
+            let ways = makings.get(r.output, r.classes[usize::from(class)].output, needed);
+            Some(own + ways.get(usize::from(way))?.cost)
         }
     };
     let last = states.layers.first()?;
@@ -133,15 +141,15 @@ pub(crate) fn shortest(
     let (mut path, mut state) = (Path { cost: total, ..Path::default() }, 0usize);
     for n in (1..states.layers.len()).rev() {
         let arc = states.layers[n].arcs_of(state)[best[n][state] as usize];
-        if let Act::Run { region, class, needed } = arc.act {
-            let (region, class) = (region as usize, usize::from(class));
+        if let Act::Run { region, class, needed, way } = arc.act {
+            let (region, class, way) = (region as usize, usize::from(class), usize::from(way));
             let member = prices[region][class].map_or(0, |p| p.1);
-            path.picks.push(Pick { region, class, member, needed });
+            path.picks.push(Pick { region, class, member, needed, way });
         }
         state = arc.to as usize;
     }
     path.picks.reverse();
-    path.given = needs(&last.keys[state]).collect();
+    path.given = needs(&last.keys[state]).map(|(v, mask)| (v, mask, 0)).collect();
     Some(path)
 }
 
@@ -155,17 +163,17 @@ pub(crate) fn selection(
     let instance = compact.instance;
     let mut reformats: Vec<Vec<(Layout, Layout)>> = vec![Vec::new(); instance.values.len()];
     let mut workspace = 0;
-    let mut make = |v: usize, from: usize, mask: Mask, workspace: &mut u64| {
+    let mut make = |v: usize, from: usize, (mask, way): (Mask, usize), workspace: &mut u64| {
         let layouts = &compact.values[v].layouts;
-        for &(f, to) in makings.get(v, from, mask).into_iter().flat_map(|m| &m.changes) {
+        for &(f, to) in makings.get(v, from, mask).get(way).into_iter().flat_map(|m| &m.changes) {
             let pair = (layouts[f], layouts[to]);
             *workspace = (*workspace).max(instance.values[v].reformat.get(&pair).map_or(0, scratch));
             reformats[v].push(pair);
         }
     };
-    for &(v, mask) in &path.given {
+    for &(v, mask, way) in &path.given {
         if let Some(given) = compact.values[v].given {
-            make(v, given, mask, &mut workspace);
+            make(v, given, (mask, way), &mut workspace);
         }
     }
     let mut chosen = Vec::with_capacity(path.picks.len());
@@ -174,7 +182,7 @@ pub(crate) fn selection(
         let member = class.members[p.member];
         workspace = workspace.max(member.workspace);
         chosen.push(Choice { region: p.region, candidate: member.candidate });
-        make(compact.regions[p.region].output, class.output, p.needed, &mut workspace);
+        make(compact.regions[p.region].output, class.output, (p.needed, p.way), &mut workspace);
     }
     let memory = footprint(instance, &chosen, &reformats);
     Selection { chosen, reformats, predicted_us: time_us(path.cost), workspace, memory, certificate }

@@ -18,8 +18,8 @@ use crate::compact::{Compact, Mask};
 pub(crate) enum Act {
     /// The node is computed inside a region that was chosen.
     Inside,
-    /// A region runs, by a class of its candidates; its output is made available in a set of layouts.
-    Run { region: u32, class: u16, needed: Mask },
+    /// A region runs, by a class of its candidates; its output is made available in a set of layouts, one of several ways.
+    Run { region: u32, class: u16, needed: Mask, way: u8 },
 }
 
 /// A step from a state of one layer to one of the next.
@@ -132,7 +132,8 @@ fn successors(compact: &Compact<'_>, makings: &Makings, node: usize, key: &Key) 
         let needed = need_of(key, region.output);
         let kept: Vec<u32> = key.iter().copied().filter(|k| (k >> 8) as usize != region.output).collect();
         for (c, class) in region.classes.iter().enumerate() {
-            if makings.get(region.output, class.output, needed).is_none() {
+            let ways = makings.get(region.output, class.output, needed).len();
+            if ways == 0 {
                 continue;
             }
             let lost = |v: usize| compact.values[v].node.is_some_and(|n| is_computed(key, n));
@@ -149,8 +150,10 @@ fn successors(compact: &Compact<'_>, makings: &Makings, node: usize, key: &Key) 
             }
             next.extend(inner.iter().map(|&n| COMPUTED | n as u32));
             next.sort_unstable();
-            let act = Act::Run { region: r as u32, class: c as u16, needed };
-            out.push((act, next.into()));
+            let next: Key = next.into();
+            for way in 0..ways.min(255) as u8 {
+                out.push((Act::Run { region: r as u32, class: c as u16, needed, way }, next.clone()));
+            }
         }
     }
     out
