@@ -104,6 +104,7 @@ fn plain_products() {
 fn convolutions() {
     check(&[
         problem(conv(3, 1), &[&[1, 64, 10, 10], &[64, 64, 3, 3]], DType::F16),
+        problem(conv(1, 1), &[&[2, 72, 9, 9], &[72, 72, 1, 1]], DType::F16),
         problem(conv(7, 2), &[&[1, 3, 33, 33], &[64, 3, 7, 7]], DType::F16),
     ]);
 }

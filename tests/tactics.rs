@@ -487,6 +487,38 @@ fn convolutions_of_networks_on_the_gpu() {
     ]);
 }
 
+/// Products whose rows lie along the depth: tiles that stick out below and beside, depths that end within a stage, more
+/// tiles than blocks, several products that share an operand or not.
+#[test]
+fn products_of_rows_on_the_gpu() {
+    let product = |a: &[usize], b: &[usize], constant, after: &[(Expr, Option<Given<'_>>)]| {
+        let op = Op::MatMul(MatMul { trans_a: false, trans_b: true });
+        problem(op, &[(a, F, false), (b, F, constant)], after)
+    };
+    let pointwise = |n: usize, c: usize, k: usize, size: usize, residual: bool| {
+        let (x, w, bias, full) = ([n, c, size, size], [k, c, 1, 1], [k, 1, 1], [n, k, size, size]);
+        let mut after = vec![add((&bias, F, true))];
+        if residual {
+            after.push(add((&full, F, false)));
+        }
+        after.push(silu());
+        problem(conv(2, 0, 1, 1, 1), &[(&x, F, false), (&w, F, true)], &after)
+    };
+    on_gpu(&[
+        product(&[130, 200], &[136, 200], true, &[add((&[136], F, true)), relu()]),
+        product(&[257, 72], &[33, 72], true, &[]),
+        product(&[64, 1000], &[100, 1000], false, &[silu()]),
+        product(&[3, 70, 64], &[3, 42, 64], false, &[add((&[3, 70, 42], F, false))]),
+        product(&[100, 40], &[5, 90, 40], false, &[]),
+        product(&[700, 256], &[520, 256], true, &[relu()]),
+        pointwise(1, 72, 40, 9, true),
+        pointwise(3, 64, 264, 14, true),
+        pointwise(5, 32, 33, 20, false),
+        pointwise(48, 64, 256, 28, true),
+        pointwise(40, 256, 520, 28, false),
+    ]);
+}
+
 /// A node that converts to a type.
 fn cast(to: DType) -> Op {
     let mut e = Expr::identity();

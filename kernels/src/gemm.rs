@@ -246,10 +246,15 @@ fn candidates(p: &Product, limits: &Limits, suits: impl Fn(&MmaTile) -> bool) ->
         .collect()
 }
 
-/// `multiply_group(sums, a, b, more)`: sets the sums to, or with `more` adds, the product of 64 rows and `n` columns over 16 elements of depth, both described by
-/// their place in shared memory.
-fn multiply_group(n: u32, dtype: DType) -> String {
-    let element = if dtype == DType::BF16 { "bf16" } else { "f16" };
+/// `multiply_group(sums, a, b, more)`: sets the sums to, or with `more` adds, the product of 64 rows and `n` columns over
+/// 32 bytes of depth, both described by their place in shared memory.
+pub(crate) fn multiply_group(n: u32, dtype: DType) -> String {
+    // Short floats could also lie across the depth; two more numbers say that they do not.
+    let (depth, element, along) = match dtype {
+        DType::BF16 => (16, "bf16", ", 0, 0"),
+        DType::F16 => (16, "f16", ", 0, 0"),
+        _ => (8, "tf32", ""),
+    };
     let count = n / 2;
     let registers: Vec<String> = (0..count).map(|i| format!("%{i}")).collect();
     let sums: Vec<String> = (0..count).map(|i| format!("\"+f\"(d[{}][{}])", i / 4, i % 4)).collect();
@@ -257,7 +262,7 @@ fn multiply_group(n: u32, dtype: DType) -> String {
         "__device__ __forceinline__ void multiply_group(float (&d)[{}][4], unsigned long long a, unsigned long long b, int more) {{\n\
          #ifdef __CUDA_ARCH_FEAT_SM90_ALL\n    \
          asm volatile(\"{{\\n.reg .pred p;\\nsetp.ne.b32 p, %{}, 0;\\n\"\n        \
-         \"wgmma.mma_async.sync.aligned.m64n{n}k16.f32.{element}.{element} {{{}}}, %{count}, %{}, p, 1, 1, 0, 0;\\n}}\"\n        \
+         \"wgmma.mma_async.sync.aligned.m64n{n}k{depth}.f32.{element}.{element} {{{}}}, %{count}, %{}, p, 1, 1{along};\\n}}\"\n        \
          : {} : \"l\"(a), \"l\"(b), \"r\"(more));\n\
          #endif\n}}\n",
         n / 8,

@@ -6,6 +6,7 @@ use tactician_types::{Binary, DType, Expr, ExprNode, Unary};
 use crate::gemm::{MMA_TILES, MmaPlan, Split};
 use crate::gemm_epilogue::{Over, Strided, matrix_epilogue, stored_type, strided_epilogue, strided_index};
 use crate::source;
+use crate::tma::TMA_TILES;
 
 /// `relu(x + bias + residual)`.
 fn expression() -> Expr {
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<CodeSource> {
             continue;
         };
         tensor_cores(dtype, &epilogue, &mut out);
+        accelerated(dtype, &epilogue, &mut out);
         cores(dtype, &epilogue, &mut out);
         any(dtype, &mut out);
     }
@@ -40,10 +42,25 @@ pub(crate) fn all() -> Vec<CodeSource> {
     if let Ok(epilogue) = matrix_epilogue(&wide, DType::F16, &operands, DType::F32) {
         let mut list = Vec::new();
         tensor_cores(DType::F16, &epilogue, &mut list);
+        accelerated(DType::F16, &epilogue, &mut list);
         cores(DType::F16, &epilogue, &mut list);
         out.extend(list.into_iter().step_by(3));
     }
     out
+}
+
+/// Products fed by the tensor memory accelerator.
+fn accelerated(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
+    for (i, tile) in TMA_TILES.iter().enumerate() {
+        // Short floats compile alike.
+        if dtype == DType::BF16 && i % 5 != 0 {
+            continue;
+        }
+        let prelude = format!("{epilogue}{}", tile.prelude(dtype));
+        let mut defines = tile.defines(dtype, [8, 4, 8, 1][i % 4]);
+        defines.extend(define(&[("CONSTANT_B", u32::from(i % 3 != 1))]));
+        out.push(source("gemm/tma.cu", &prelude, &defines));
+    }
 }
 
 fn tensor_cores(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {

@@ -10,6 +10,7 @@ pub mod gemm_epilogue;
 mod gemm_sources;
 mod grid;
 pub mod sources;
+pub mod tma;
 
 use std::sync::Arc;
 

@@ -173,6 +173,9 @@ fn every_kernel_compiles_for_every_architecture() {
             let allowed = SPILLS.iter().any(|(n, o)| source.name.starts_with(n) && options.starts_with(o));
             if !good {
                 let _ = writeln!(failures, "{} {options} for {architecture}: {log}", source.name);
+            } else if log.contains("serialized") {
+                // Products of warp groups whose registers the compiler must touch in between.
+                let _ = writeln!(failures, "{} {options} for {architecture}: {log}", source.name);
             } else if found.spilled > 0 && !allowed {
                 let _ = writeln!(
                     failures,

@@ -1,0 +1,281 @@
+// Products on tensor cores of sm_90a, fed by the tensor memory accelerator. A block has GROUPS groups of four warps
+// that multiply and a thread that orders copies; it goes from tile to tile, the copies STAGES stages ahead.
+//
+//   TILE_M x TILE_N   outputs of a tile: rows x columns
+//   GROUPS            groups of four warps, each with TILE_M / GROUPS rows
+//   STAGES            stages in shared memory
+//   CLUSTER           blocks, 1 or 2, whose tiles lie above each other and that share the copies of B
+//   BLOCKS            blocks of a multiprocessor
+//   TRADE             1: the thread that orders copies is in a group of four warps, which leaves its registers to the others;
+//                     0: in a single warp
+//   ELEMENT           1: f16, 2: bf16, 0: f32, of which the tensor cores read 11 bits
+//   VECTOR            outputs that are stored at once, a divisor of the columns of the output
+//
+// Rows of both operands run along the depth. A stage is 128 bytes of TILE_M rows of A, then of TILE_N rows of B, the
+// 16-byte chunks of 8 rows exchanged as both the copies and the products have it. What lies outside an operand is zero.
+//
+//   orders copies:  wait for empty[stage], then copy ─▶ the copies' last byte completes full[stage]
+//   multiplies:     wait for full[stage], multiply ─▶ each warp of all blocks of the cluster arrives at empty[stage]
+#include "mma_epilogue.cuh"
+
+constexpr int WARPS = GROUPS * 4;
+constexpr int THREADS = WARPS * 32 + (TRADE ? 128 : 32);
+constexpr int BYTES = ELEMENT == 0 ? 4 : 2;
+constexpr int ROW = 128;
+constexpr int TILE_K = ROW / BYTES;
+constexpr int A_BYTES = TILE_M * ROW;
+constexpr int B_BYTES = TILE_N * ROW;
+constexpr int STAGE_BYTES = A_BYTES + B_BYTES;
+constexpr int FRAGMENTS_M = TILE_M / GROUPS / 64;
+constexpr int FRAGMENTS_N = TILE_N / 8;
+
+static_assert(TILE_M % (GROUPS * 64) == 0 && TILE_N % 32 == 0, "groups have 64 rows, and columns are exchanged in 32s");
+static_assert(TILE_M <= 256 && TILE_N <= 256, "what a copy takes");
+static_assert(CLUSTER == 1 || CLUSTER == 2 && TILE_N % 16 == 0, "half of B is a whole number of 8 rows");
+static_assert(!TRADE || GROUPS * BLOCKS == 2, "groups whose registers are counted below");
+static_assert(VECTOR == 1 || VECTOR == 2 || VECTOR == 4 || VECTOR == 8, "vectors divide 8 columns");
+
+/// A tensor map as the driver encodes it.
+struct __align__(64) TensorMap {
+  u64 words[16];
+};
+
+extern __shared__ __align__(1024) unsigned char shared[];
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+__device__ __forceinline__ unsigned shared_address(const void* p) {
+  return (unsigned)__cvta_generic_to_shared(p);
+}
+
+/// Where stages begin; the host asks for 1024 bytes more than they and their barriers take.
+__device__ __forceinline__ unsigned first_stage() {
+  return (shared_address(shared) + 1023) & ~1023u;
+}
+
+__device__ __forceinline__ unsigned full_barrier(unsigned base, int stage) {
+  return base + STAGES * STAGE_BYTES + stage * 16;
+}
+
+__device__ __forceinline__ unsigned empty_barrier(unsigned base, int stage) {
+  return full_barrier(base, stage) + 8;
+}
+
+__device__ __forceinline__ unsigned cluster_rank() {
+  unsigned rank = 0;
+  if constexpr (CLUSTER > 1) asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+/// Waits for all threads of the blocks that work together.
+__device__ __forceinline__ void synchronize_cluster() {
+  if constexpr (CLUSTER > 1) {
+    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+  } else {
+    __syncthreads();
+  }
+}
+
+/// Whether a barrier has completed the phase of this parity; sleeps a while before it says no.
+__device__ __forceinline__ bool has_completed(unsigned barrier, unsigned parity) {
+  unsigned done;
+  asm volatile("{\n.reg .pred p;\n"
+               "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+               "selp.u32 %0, 1, 0, p;\n}"
+               : "=r"(done) : "r"(barrier), "r"(parity) : "memory");
+  return done != 0;
+}
+
+/// Waits for the phase of this parity. Ends the kernel with an error after some seconds, where only a mistake can lead.
+__device__ __forceinline__ void wait_barrier(unsigned barrier, unsigned parity) {
+  if (has_completed(barrier, parity)) return;
+  const long long begin = clock64();
+#pragma unroll 1
+  while (!has_completed(barrier, parity)) {
+    if (clock64() - begin > (1ll << 34)) asm volatile("trap;");
+  }
+}
+
+/// Arrives at a barrier of this block and says how many bytes the phase waits for.
+__device__ __forceinline__ void expect_bytes(unsigned barrier, unsigned bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+
+/// Arrives at the barrier that lies at this address in every block of the cluster.
+__device__ __forceinline__ void arrive_everywhere(unsigned barrier) {
+  if constexpr (CLUSTER == 1) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+  } else {
+#pragma unroll
+    for (int rank = 0; rank < CLUSTER; rank++) {
+      asm volatile("{\n.reg .b32 there;\n"
+                   "mapa.shared::cluster.u32 there, %0, %1;\n"
+                   "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}"
+                   ::"r"(barrier), "r"(rank) : "memory");
+    }
+  }
+}
+
+/// Makes the barriers and shows them to the copies and to the other blocks. All threads call it.
+__device__ __forceinline__ void make_barriers(unsigned base) {
+  if (threadIdx.x == 0) {
+#pragma unroll 1
+    for (int i = 0; i < STAGES; i++) {
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(full_barrier(base, i)) : "memory");
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty_barrier(base, i)), "n"(WARPS * CLUSTER)
+                   : "memory");
+    }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("fence.proxy.async;" ::: "memory");
+  }
+  synchronize_cluster();
+}
+
+/// Copies a box of a matrix of a list of them, from depth `k`, `row` and matrix `batch` on.
+__device__ __forceinline__ void copy_box(unsigned to, const TensorMap& map, unsigned barrier, int k, int row, int batch) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
+               ::"r"(to), "l"(&map), "r"(barrier), "r"(k), "r"(row), "r"(batch) : "memory");
+}
+
+/// Copies the same to every block of the cluster, and completes bytes of the barriers at the same place there.
+__device__ __forceinline__ void copy_box_everywhere(unsigned to, const TensorMap& map, unsigned barrier, int k, int row,
+                                                    int batch) {
+  const u16 blocks = (1 << CLUSTER) - 1;
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+               "[%0], [%1, {%3, %4, %5}], [%2], %6;"
+               ::"r"(to), "l"(&map), "r"(barrier), "r"(k), "r"(row), "r"(batch), "h"(blocks) : "memory");
+}
+
+/// Copies B's part of a stage: TILE_N rows from `row` on, by all blocks of the cluster together.
+__device__ __forceinline__ void copy_columns(unsigned stage, const TensorMap& map, unsigned barrier, int k, int row, int batch) {
+  if constexpr (CLUSTER == 1) {
+    copy_box(stage + A_BYTES, map, barrier, k, row, batch);
+  } else {
+    const int part = cluster_rank() * (TILE_N / CLUSTER);
+    copy_box_everywhere(stage + A_BYTES + part * ROW, map, barrier, k, row + part, batch);
+  }
+}
+
+/// Fetches a tensor map before it is used.
+__device__ __forceinline__ void fetch_map(const TensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
+/// Leaves registers of a group that orders copies to those that multiply: a thread has 168 of them in a block of three
+/// groups, 128 in two blocks of two.
+__device__ __forceinline__ void leave_registers() {
+  if constexpr (TRADE) asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+}
+
+__device__ __forceinline__ void take_registers() {
+  if constexpr (TRADE) asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(GROUPS == 2 ? 232 : 216));
+}
+
+/// A place in the ring of stages: a stage, and the parity of its phase.
+struct Place {
+  int stage;
+  unsigned parity;
+
+  __device__ __forceinline__ void advance() {
+    if (++stage == STAGES) stage = 0, parity ^= 1;
+  }
+};
+
+typedef float Sums[FRAGMENTS_M][FRAGMENTS_N][4];
+
+/// Describes a tile of rows of 128 bytes, whose chunks are exchanged in groups of 8 rows, from a shared address on.
+__device__ __forceinline__ u64 describe(unsigned address) {
+  const u64 exchange_128 = 1ull << 62, group_step = (1024ull >> 4) << 32, unused = 1ull << 16;
+  return exchange_128 | group_step | unused | ((address & 0x3ffff) >> 4);
+}
+
+template <int PENDING> __device__ __forceinline__ void wait_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+
+/// Multiplies `count` stages, at least one, and gives each back when its products are done.
+__device__ __forceinline__ void accumulate(Sums& sums, unsigned base, Place& place, int count) {
+  const unsigned group = threadIdx.x >> 7;
+  const bool first_lane = (threadIdx.x & 31) == 0;
+  int before = 0;
+#pragma unroll 1
+  for (int i = 0; i < count; i++) {
+    wait_barrier(full_barrier(base, place.stage), place.parity);
+    __syncwarp();
+    const unsigned stage = base + place.stage * STAGE_BYTES;
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+    for (int k = 0; k < ROW / 32; k++) {
+#pragma unroll
+      for (int j = 0; j < FRAGMENTS_M; j++) {
+        const unsigned rows = (group * FRAGMENTS_M + j) * 64;
+        multiply_group(sums[j], describe(stage + rows * ROW + k * 32), describe(stage + A_BYTES + k * 32),
+                       k > 0 || i > 0);
+      }
+    }
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+    wait_products<1>();
+    if (i > 0 && first_lane) arrive_everywhere(empty_barrier(base, before));
+    before = place.stage;
+    place.advance();
+  }
+  wait_products<0>();
+  if (first_lane) arrive_everywhere(empty_barrier(base, before));
+}
+
+__device__ __forceinline__ float other_lane(float x, int mask) {
+  return __shfl_xor_sync(0xffffffffu, x, mask);
+}
+
+/// Four neighbouring lanes hold two columns each of four times 8 columns; afterwards each holds one of the four wholly.
+__device__ __forceinline__ void exchange(float (&v)[8], int lane) {
+  // Of the 4 x 4 pairs, lanes down and parts across, both steps turn blocks of 2 x 2.
+  const bool odd = lane & 1, upper = lane & 2;
+#pragma unroll
+  for (int i = 0; i < 8; i += 4) {
+#pragma unroll
+    for (int e = i; e < i + 2; e++) {
+      const float got = other_lane(odd ? v[e] : v[e + 2], 1);
+      v[e] = odd ? got : v[e];
+      v[e + 2] = odd ? v[e + 2] : got;
+    }
+  }
+#pragma unroll
+  for (int e = 0; e < 4; e++) {
+    const float got = other_lane(upper ? v[e] : v[e + 4], 2);
+    v[e] = upper ? got : v[e];
+    v[e + 4] = upper ? v[e + 4] : got;
+  }
+}
+
+/// Hands each vector of the tile to `store(values, row, column)`, rows and columns counted within the tile. Lanes of four
+/// store 64 bytes of 16-bit outputs together.
+template <class Store> __device__ __forceinline__ void store_tile(const Sums& sums, Store store) {
+  const int lane = threadIdx.x & 31, warp = (threadIdx.x >> 5) & 3, group = threadIdx.x >> 7;
+#pragma unroll
+  for (int i = 0; i < FRAGMENTS_M; i++) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int row = (group * FRAGMENTS_M + i) * 64 + warp * 16 + half * 8 + (lane >> 2);
+#pragma unroll
+      for (int j = 0; j < FRAGMENTS_N; j += 4) {
+        float v[8];
+#pragma unroll
+        for (int f = 0; f < 4; f++) {
+          v[2 * f] = sums[i][j + f][2 * half];
+          v[2 * f + 1] = sums[i][j + f][2 * half + 1];
+        }
+        exchange(v, lane);
+#pragma unroll
+        for (int e = 0; e < 8; e += VECTOR) {
+          float part[VECTOR];
+#pragma unroll
+          for (int f = 0; f < VECTOR; f++) part[f] = v[e + f];
+          store(part, row, (j + (lane & 3)) * 8 + e);
+        }
+      }
+    }
+  }
+}
+
+#endif

@@ -1,0 +1,173 @@
+//! Tiles of products that the tensor memory accelerator feeds (`include/tma.cuh`), and which of them suit a product.
+
+use tactician_types::DType;
+
+use crate::gemm::{Limits, Product, multiply_group};
+use crate::gemm_epilogue::stored_type;
+
+/// Bytes of a stage's row.
+pub const ROW: u32 = 128;
+
+/// A block's tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TmaTile {
+    /// Rows of outputs.
+    pub m: u32,
+    /// Columns of outputs.
+    pub n: u32,
+    /// Groups of four warps that multiply.
+    pub groups: u32,
+    /// Stages in shared memory.
+    pub stages: u32,
+    /// Blocks that share copies of the columns' operand, 1 or 2.
+    pub cluster: u32,
+    /// Blocks of a multiprocessor.
+    pub blocks: u32,
+}
+
+const fn tile(m: u32, n: u32, groups: u32, stages: u32, cluster: u32, blocks: u32) -> TmaTile {
+    TmaTile { m, n, groups, stages, cluster, blocks }
+}
+
+/// The tiles that are tried, large ones first.
+pub const TMA_TILES: &[TmaTile] = &[
+    tile(256, 128, 2, 4, 1, 1),
+    tile(256, 128, 2, 4, 2, 1),
+    tile(128, 256, 2, 4, 1, 1),
+    tile(128, 256, 2, 4, 2, 1),
+    tile(128, 192, 2, 5, 1, 1),
+    tile(128, 192, 2, 5, 2, 1),
+    tile(128, 128, 2, 6, 1, 1),
+    tile(128, 128, 2, 6, 2, 1),
+    tile(128, 128, 1, 3, 1, 2),
+    tile(128, 128, 1, 3, 2, 2),
+    tile(256, 64, 2, 5, 1, 1),
+    tile(128, 64, 2, 4, 1, 2),
+    tile(128, 64, 1, 4, 1, 2),
+    tile(128, 64, 1, 4, 2, 2),
+    tile(64, 256, 1, 5, 1, 1),
+    tile(64, 128, 1, 4, 1, 2),
+    tile(64, 128, 1, 3, 1, 3),
+    tile(64, 64, 1, 4, 1, 3),
+    tile(128, 32, 1, 5, 1, 2),
+    tile(64, 32, 1, 6, 1, 3),
+];
+
+impl TmaTile {
+    /// Whether the thread that orders copies is in a group of its own, which leaves its registers to those that
+    /// multiply: where sums fill most of theirs.
+    pub fn trades(&self) -> bool {
+        self.m * self.n >= self.groups * 128 * 128 && self.groups * self.blocks == 2
+    }
+
+    /// Threads of a block: the groups, and the warp or the group of the thread that orders copies.
+    pub fn threads(&self) -> u32 {
+        self.groups * 128 + if self.trades() { 128 } else { 32 }
+    }
+
+    /// Depth of a stage in elements.
+    pub fn depth(&self, dtype: DType) -> u32 {
+        ROW / dtype.size() as u32
+    }
+
+    /// Stages of a depth.
+    pub fn stages_of(&self, k: u64, dtype: DType) -> u64 {
+        k.div_ceil(u64::from(self.depth(dtype)))
+    }
+
+    /// Dynamic shared memory of a block in bytes: stages at a multiple of 1024, and two barriers each.
+    pub fn shared(&self) -> u32 {
+        1024 + self.stages * ((self.m + self.n) * ROW + 16)
+    }
+
+    /// Tiles along the rows and the columns, those of a cluster counted as one.
+    pub fn tiles(&self, m: u64, n: u64) -> (u64, u64) {
+        (m.div_ceil(u64::from(self.m * self.cluster)), n.div_ceil(u64::from(self.n)))
+    }
+
+    /// Macros of `tma.cuh`. `vector` outputs are stored at once.
+    pub fn defines(&self, dtype: DType, vector: u32) -> Vec<String> {
+        [
+            ("TILE_M", self.m),
+            ("TILE_N", self.n),
+            ("GROUPS", self.groups),
+            ("STAGES", self.stages),
+            ("CLUSTER", self.cluster),
+            ("BLOCKS", self.blocks),
+            ("TRADE", u32::from(self.trades())),
+            ("ELEMENT", stored_type(dtype).unwrap_or(0)),
+            ("VECTOR", vector),
+        ]
+        .map(|(name, value)| format!("{name}={value}"))
+        .to_vec()
+    }
+
+    /// Code that the prelude needs: the instruction of warp groups.
+    pub fn prelude(&self, dtype: DType) -> String {
+        multiply_group(self.n, dtype)
+    }
+
+    /// The tile in a tactic's name, such as `128x256x64.g2.st4.c2`, or `64x64x64.g1.st4.b3` for three blocks of a
+    /// multiprocessor.
+    pub fn name(&self, dtype: DType) -> String {
+        let mut name =
+            format!("{}x{}x{}.g{}.st{}", self.m, self.n, self.depth(dtype), self.groups, self.stages);
+        if self.blocks > 1 {
+            name += &format!(".b{}", self.blocks);
+        }
+        if self.cluster > 1 {
+            name += &format!(".c{}", self.cluster);
+        }
+        name
+    }
+}
+
+/// Tiles that are worth measuring for a product, at most `most`, the most promising by a rough model first.
+pub fn tma_tiles(p: &Product, limits: &Limits, most: usize) -> Vec<TmaTile> {
+    if !limits.groups || !limits.clusters {
+        return vec![];
+    }
+    // A tile twice as large as needed computes nothing.
+    let wasteful = |size: u32, needed: u64, least: u32| size > least && u64::from(size / 2) >= needed;
+    let mut found: Vec<(f64, TmaTile)> = TMA_TILES
+        .iter()
+        .filter(|t| u64::from(t.shared()) <= limits.shared)
+        .filter(|t| !wasteful(t.m * t.cluster, p.m, 64) && !wasteful(t.n, p.n, 32))
+        .map(|t| (cost(p, limits, t), *t))
+        .collect();
+    found.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let best = found.first().map_or(0.0, |f| f.0);
+    found.into_iter().filter(|f| f.0 <= 3.0 * best).map(|f| f.1).take(most).collect()
+}
+
+/// A rough guess of the cycles that a tile takes, to choose what to measure.
+fn cost(p: &Product, limits: &Limits, t: &TmaTile) -> f64 {
+    // Cycles until a block's first products and of a stage that waits for its data; multiplications, and bytes from the
+    // cache and to it, of a multiprocessor in a cycle. Only their order of magnitude matters.
+    const START: f64 = 1500.0;
+    const STAGE: f64 = 150.0;
+    const PRODUCTS: f64 = 1800.0;
+    const LOADS: f64 = 40.0;
+    const STORES: f64 = 16.0;
+
+    let slower = if p.dtype == DType::F32 { 2.0 } else { 1.0 };
+    let stages = t.stages_of(p.k, p.dtype) as f64;
+    let (tiles_m, tiles_n) = t.tiles(p.m, p.n);
+    let tiles = (tiles_m * tiles_n * p.batches) as f64;
+    let slots = f64::from((limits.multiprocessors * t.blocks / t.cluster).max(1));
+    // Blocks of a multiprocessor share it, unless there are too few of them.
+    let sharing =
+        (tiles * f64::from(t.cluster) / f64::from(limits.multiprocessors)).clamp(1.0, f64::from(t.blocks));
+    let rounds = (tiles / slots).ceil();
+    let products = f64::from(t.m * t.n * t.depth(p.dtype)) / PRODUCTS * slower;
+    let loads = f64::from((t.m + t.n / t.cluster) * ROW) / LOADS;
+    let stores = f64::from(t.m * t.n) * p.dtype.size() as f64 / STORES;
+    let stage = (products.max(loads) * sharing).max(STAGE);
+    // The stores of one block hide behind the products of another.
+    let hidden = if sharing > 1.0 { 0.5 } else { 1.0 };
+    START + rounds * (stages * stage + stores * sharing * hidden)
+}
+
+#[cfg(test)]
+#[path = "tma_tests.rs"]
+mod tests;
