@@ -515,6 +515,7 @@ fn products_of_rows_on_the_gpu() {
         pointwise(3, 64, 264, 14, true),
         pointwise(5, 32, 33, 20, false),
         pointwise(48, 64, 256, 28, true),
+        pointwise(21, 512, 256, 28, false),
         pointwise(40, 256, 520, 28, false),
     ]);
 }

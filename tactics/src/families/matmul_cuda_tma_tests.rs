@@ -82,6 +82,7 @@ fn shapes_of_tests_try_every_tile() {
         (3 * 196, 264, 64),
         (5 * 400, 33, 32),
         (48 * 784, 256, 64),
+        (21 * 784, 256, 512),
         (40 * 784, 520, 256),
     ] {
         let p = Product { m, n, k, batches: 1, dtype: DType::F16 };
