@@ -520,6 +520,32 @@ fn products_of_rows_on_the_gpu() {
     ]);
 }
 
+/// Windows over whole images, with strides, paddings and dilations, over channels that fill a stage or nearly.
+#[test]
+fn windows_over_many_channels_on_the_gpu() {
+    let c = |x: [usize; 4], k: usize, window: usize, (pad, stride, dilation): (usize, usize, usize)| {
+        let out = |size: usize| (size + 2 * pad - dilation * (window - 1) - 1) / stride + 1;
+        let (w, bias) = ([k, x[1], window, window], [k, 1, 1]);
+        let full = [x[0], k, out(x[2]), out(x[3])];
+        let mut after = vec![add((&bias, F, true))];
+        if stride == 1 {
+            after.push(add((&full, F, false)));
+        }
+        after.push(relu());
+        problem(conv(2, pad, stride, dilation, 1), &[(&x, F, false), (&w, F, true)], &after)
+    };
+    on_gpu(&[
+        c([2, 64, 13, 11], 72, 3, (1, 1, 1)),
+        c([1, 128, 17, 24], 40, 3, (1, 2, 1)),
+        c([3, 48, 12, 9], 64, 3, (2, 1, 2)),
+        c([2, 64, 15, 16], 130, 1, (0, 2, 1)),
+        c([2, 192, 19, 20], 33, 5, (2, 3, 1)),
+        c([1, 64, 30, 30], 64, 2, (0, 1, 7)),
+        c([20, 64, 28, 28], 264, 3, (1, 1, 1)),
+        problem(conv(1, 1, 1, 1, 1), &[(&[5, 64, 30], F, false), (&[48, 64, 3], F, true)], &[silu()]),
+    ]);
+}
+
 /// A node that converts to a type.
 fn cast(to: DType) -> Op {
     let mut e = Expr::identity();

@@ -59,7 +59,8 @@ fn accelerated(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
         let prelude = format!("{epilogue}{}", tile.prelude(dtype));
         let mut defines = tile.defines(dtype, [8, 4, 8, 1][i % 4]);
         defines.extend(define(&[("CONSTANT_B", u32::from(i % 3 != 1))]));
-        out.push(source("gemm/tma.cu", &prelude, &defines));
+        let name = if i % 2 == 0 { "gemm/tma.cu" } else { "conv/tma.cu" };
+        out.push(source(name, &prelude, &defines));
     }
 }
 

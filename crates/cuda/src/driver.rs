@@ -62,6 +62,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     "cuLaunchKernelEx",
     "cuLaunchHostFunc",
     "cuTensorMapEncodeTiled",
+    "cuTensorMapEncodeIm2col",
 ];
 
 /// What a driver call returned, as a result.

@@ -40,6 +40,8 @@ pub enum LaunchArg {
     Bytes(Vec<u8>),
     /// A tensor map (`CUtensorMap`, 128 bytes by value) over argument `span`, encoded with `cuTensorMapEncodeTiled`.
     TensorMap(TensorMap),
+    /// A tensor map of windows over images, encoded with `cuTensorMapEncodeIm2col`.
+    WindowMap(WindowMap),
 }
 
 /// What `cuTensorMapEncodeTiled` is asked for. Axes innermost first; the innermost has step 1.
@@ -55,6 +57,30 @@ pub struct TensorMap {
     pub steps: Vec<u64>,
     /// Elements of a box along each axis.
     pub tile: Vec<u32>,
+    /// Bytes of the swizzle pattern: 0, 32, 64 or 128.
+    pub swizzle: u8,
+}
+
+/// What `cuTensorMapEncodeIm2col` is asked for: windows over images that lie densely with channels innermost. A copy takes
+/// some channels of the pixels on which one element of each window lies, window after window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowMap {
+    /// The argument of the step that it describes.
+    pub span: u16,
+    /// Bytes of an element: 1, 2 or 4.
+    pub element: u8,
+    /// Channels, columns, rows and images.
+    pub sizes: [u64; 4],
+    /// Column and row, which may be negative, on which the first window's first element lies.
+    pub first: [i32; 2],
+    /// Column and row of the last window's first element, counted from the image's last column and row.
+    pub last: [i32; 2],
+    /// Columns and rows from one window to the next.
+    pub strides: [u32; 2],
+    /// Channels of a copy.
+    pub channels: u32,
+    /// Windows of a copy.
+    pub pixels: u32,
     /// Bytes of the swizzle pattern: 0, 32, 64 or 128.
     pub swizzle: u8,
 }

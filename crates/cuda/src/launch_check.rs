@@ -2,7 +2,7 @@
 
 use tactician_device::StepDesc;
 
-use crate::launch::{Launch, LaunchArg, Launches, TensorMap};
+use crate::launch::{Launch, LaunchArg, Launches, TensorMap, WindowMap};
 
 /// Most launches of a step.
 const MAX_LAUNCHES: usize = 256;
@@ -101,11 +101,16 @@ fn launch(l: &Launch, lens: &[u64], limits: Limits) -> Result<(), String> {
             LaunchArg::Bytes(b) if b.is_empty() => return Err(fail("it has no bytes".into())),
             LaunchArg::Bytes(_) => {}
             LaunchArg::TensorMap(map) => {
-                maps += 1;
-                if limits.capability.0 < 9 {
-                    return Err(fail("it is a tensor map, which this GPU does not have".into()));
-                }
                 tensor_map(map, len(map.span).map_err(fail)?).map_err(fail)?;
+            }
+            LaunchArg::WindowMap(map) => {
+                window_map(map, len(map.span).map_err(fail)?).map_err(fail)?;
+            }
+        }
+        if matches!(arg, LaunchArg::TensorMap(_) | LaunchArg::WindowMap(_)) {
+            maps += 1;
+            if limits.capability.0 < 9 {
+                return Err(fail("it is a tensor map, which this GPU does not have".into()));
             }
         }
     }
@@ -123,7 +128,7 @@ pub(crate) fn parameter_bytes(arg: &LaunchArg) -> usize {
     match arg {
         LaunchArg::Span(_) => 8,
         LaunchArg::Bytes(b) => b.len(),
-        LaunchArg::TensorMap(_) => 128,
+        LaunchArg::TensorMap(_) | LaunchArg::WindowMap(_) => 128,
     }
 }
 
@@ -137,9 +142,7 @@ fn tensor_map(map: &TensorMap, len: u64) -> Result<(), String> {
             map.tile.len()
         ));
     }
-    if ![1, 2, 4].contains(&map.element) {
-        return Err(format!("elements of {} bytes are not 1, 2 or 4", map.element));
-    }
+    element(map.element)?;
     if map.sizes.iter().any(|&n| n == 0 || n > 1 << 32) {
         return Err(format!("the sizes {:?} are outside 1 to 2^32", map.sizes));
     }
@@ -149,18 +152,7 @@ fn tensor_map(map: &TensorMap, len: u64) -> Result<(), String> {
     if map.tile.iter().any(|&n| n == 0 || n > 256) {
         return Err(format!("the tile {:?} is outside 1 to 256", map.tile));
     }
-    let row = u64::from(map.tile[0]) * u64::from(map.element);
-    if row % 16 != 0 {
-        return Err(format!("a tile row of {row} bytes is no multiple of 16"));
-    }
-    match map.swizzle {
-        0 => {}
-        32 | 64 | 128 if row <= u64::from(map.swizzle) => {}
-        32 | 64 | 128 => {
-            return Err(format!("a tile row of {row} bytes exceeds the swizzle {}", map.swizzle));
-        }
-        other => return Err(format!("there is no swizzle of {other} bytes")),
-    }
+    row(u64::from(map.tile[0]) * u64::from(map.element), map.swizzle)?;
     // The byte after the last element. No sum overflows: 4 axes of at most 2^32 times 2^40 bytes.
     let mut end = u128::from(map.sizes[0]) * u128::from(map.element);
     for (&n, &step) in map.sizes[1..].iter().zip(&map.steps) {
@@ -170,6 +162,63 @@ fn tensor_map(map: &TensorMap, len: u64) -> Result<(), String> {
         return Err(format!("the tensor map reaches {end} bytes into an argument of {len}"));
     }
     Ok(())
+}
+
+/// Checks a map of windows in the same way.
+fn window_map(map: &WindowMap, len: u64) -> Result<(), String> {
+    element(map.element)?;
+    if map.sizes.iter().any(|&n| n == 0 || n > 1 << 32) {
+        return Err(format!("the sizes {:?} are outside 1 to 2^32", map.sizes));
+    }
+    let bytes = map.sizes.iter().try_fold(u128::from(map.element), |all, &n| all.checked_mul(u128::from(n)));
+    if bytes.is_none_or(|b| b > u128::from(len)) {
+        return Err(format!("windows over {:?} reach beyond an argument of {len} bytes", map.sizes));
+    }
+    // The steps from pixel to pixel, from row to row and from image to image: none exceeds all bytes.
+    let [channels, columns, rows, _] = map.sizes;
+    let pixel = channels * u64::from(map.element);
+    if pixel % 16 != 0 || pixel.saturating_mul(columns).saturating_mul(rows) >= 1 << 40 {
+        return Err(format!("pixels of {pixel} bytes are no multiples of 16, or images exceed 2^40"));
+    }
+    if map.channels == 0 || map.channels > 256 || map.pixels == 0 || map.pixels > 256 {
+        return Err(format!(
+            "copies of {} channels of {} pixels are outside 1 to 256",
+            map.channels, map.pixels
+        ));
+    }
+    row(u64::from(map.channels) * u64::from(map.element), map.swizzle)?;
+    if map.strides.iter().any(|&n| n == 0 || n > 8) {
+        return Err(format!("the strides {:?} are outside 1 to 8", map.strides));
+    }
+    if map.first.iter().chain(&map.last).any(|n| !(-128..128).contains(n)) {
+        return Err(format!("windows from {:?} to {:?} leave -128 to 127", map.first, map.last));
+    }
+    let last = |i: usize| i64::from(map.last[i]) + map.sizes[i + 1] as i64 - 1;
+    if (0..2).any(|i| last(i) < i64::from(map.first[i])) {
+        return Err(format!("there are no windows from {:?} to {:?}", map.first, map.last));
+    }
+    Ok(())
+}
+
+/// Checks the bytes of an element.
+fn element(bytes: u8) -> Result<(), String> {
+    if ![1, 2, 4].contains(&bytes) {
+        return Err(format!("elements of {bytes} bytes are not 1, 2 or 4"));
+    }
+    Ok(())
+}
+
+/// Checks the bytes of a tile's row against the swizzle.
+fn row(bytes: u64, swizzle: u8) -> Result<(), String> {
+    if bytes % 16 != 0 {
+        return Err(format!("a tile row of {bytes} bytes is no multiple of 16"));
+    }
+    match swizzle {
+        0 => Ok(()),
+        32 | 64 | 128 if bytes <= u64::from(swizzle) => Ok(()),
+        32 | 64 | 128 => Err(format!("a tile row of {bytes} bytes exceeds the swizzle {swizzle}")),
+        other => Err(format!("there is no swizzle of {other} bytes")),
+    }
 }
 
 #[cfg(test)]

@@ -109,6 +109,52 @@ fn tensor_maps_stay_inside_their_argument() {
     );
 }
 
+fn windows() -> WindowMap {
+    WindowMap {
+        span: 0,
+        element: 2,
+        sizes: [8, 4, 4, 4],
+        first: [-1, -1],
+        last: [-1, -1],
+        strides: [1, 2],
+        channels: 8,
+        pixels: 64,
+        swizzle: 128,
+    }
+}
+
+#[track_caller]
+fn windows_refused(change: impl Fn(&mut WindowMap), what: &str) {
+    let mut m = windows();
+    change(&mut m);
+    refused(move |l| l.args[0] = LaunchArg::WindowMap(m.clone()), HOPPER, what);
+}
+
+#[test]
+fn maps_of_windows_stay_inside_their_argument() {
+    let mut sound = sample();
+    sound.args[0] = LaunchArg::WindowMap(windows());
+    assert_eq!(decoded(vec![sound.clone()], HOPPER).unwrap().0, [sound.clone()]);
+    let old = Limits { capability: (8, 9), ..HOPPER };
+    assert!(decoded(vec![sound], old).unwrap_err().contains("does not have"));
+    windows_refused(|m| m.span = 7, "argument 7");
+    windows_refused(|m| m.element = 3, "3 bytes");
+    windows_refused(|m| m.sizes[3] = 0, "sizes");
+    windows_refused(|m| m.sizes[3] = 5, "reach beyond an argument of 1024");
+    windows_refused(|m| m.sizes = [1 << 32; 4], "reach beyond");
+    windows_refused(|m| m.sizes = [4, 4, 4, 4], "multiples of 16");
+    windows_refused(|m| m.channels = 257, "257 channels");
+    windows_refused(|m| m.channels = 4, "row of 8 bytes");
+    windows_refused(|m| m.channels = 72, "exceeds the swizzle");
+    windows_refused(|m| m.pixels = 0, "0 pixels");
+    windows_refused(|m| m.swizzle = 7, "no swizzle of 7");
+    windows_refused(|m| m.strides[1] = 9, "strides");
+    windows_refused(|m| m.strides[0] = 0, "strides");
+    windows_refused(|m| m.first[0] = -129, "leave -128");
+    windows_refused(|m| m.last[1] = 128, "leave -128");
+    windows_refused(|m| m.last[1] = -5, "no windows");
+}
+
 #[test]
 fn damaged_parameters_never_panic() {
     let params = postcard::to_stdvec(&Launches(vec![sample(), sample()])).unwrap();

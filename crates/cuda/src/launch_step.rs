@@ -13,7 +13,7 @@ use cudarc::driver::sys::{
 use tactician_device::{DeviceError, Executable, Span, StepDesc, Stream};
 
 use crate::driver::{Context, check};
-use crate::launch::{Launch, LaunchArg, TensorMap};
+use crate::launch::{Launch, LaunchArg, TensorMap, WindowMap};
 use crate::launch_check::{Limits, MAX_ARGS, MAX_MAPS, MAX_RANK, decode, parameter_bytes};
 use crate::module::{Function, Module, Modules};
 use crate::stream::CudaStream;
@@ -122,12 +122,16 @@ fn launch(
             LaunchArg::Span(i) => ptr::from_ref(&args[usize::from(*i)].address).cast_mut().cast(),
             LaunchArg::Bytes(b) => b.as_ptr().cast_mut().cast(),
             LaunchArg::TensorMap(map) => {
-                let place = maps[used].as_mut_ptr();
+                let place = next_place(&mut maps, &mut used);
                 encode(map, args[usize::from(map.span)], place)?;
-                used += 1;
                 place.cast()
             }
-        };
+            LaunchArg::WindowMap(map) => {
+                let place = next_place(&mut maps, &mut used);
+                encode_windows(map, args[usize::from(map.span)], place)?;
+                place.cast()
+            }
+        }
     }
     let mut attributes = [attribute(); 2];
     let mut count = 0;
@@ -170,26 +174,38 @@ fn attribute() -> CUlaunchAttribute {
     }
 }
 
-/// Makes a tensor map over a span.
-fn encode(map: &TensorMap, span: Span, place: *mut CUtensorMap) -> Result<(), DeviceError> {
-    let element = match map.element {
+/// The place for one more tensor map.
+fn next_place(maps: &mut [MaybeUninit<CUtensorMap>; MAX_MAPS], used: &mut usize) -> *mut CUtensorMap {
+    *used += 1;
+    maps[*used - 1].as_mut_ptr()
+}
+
+fn element(bytes: u8) -> CUtensorMapDataType {
+    match bytes {
         1 => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT8,
         2 => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT16,
         _ => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT32,
-    };
-    let swizzle = match map.swizzle {
+    }
+}
+
+fn swizzle(bytes: u8) -> CUtensorMapSwizzle {
+    match bytes {
         32 => CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_32B,
         64 => CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_64B,
         128 => CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
         _ => CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_NONE,
-    };
+    }
+}
+
+/// Makes a tensor map over a span.
+fn encode(map: &TensorMap, span: Span, place: *mut CUtensorMap) -> Result<(), DeviceError> {
     let each = [1u32; MAX_RANK];
     // SAFETY: the place is a tensor map's, aligned as one; `decode` has made sure that the lists have `rank`, `rank - 1`
     // and `rank` entries, at most `MAX_RANK`.
     check("cuTensorMapEncodeTiled", unsafe {
         sys::cuTensorMapEncodeTiled(
             place,
-            element,
+            element(map.element),
             map.sizes.len() as u32,
             span.address as usize as *mut c_void,
             map.sizes.as_ptr(),
@@ -197,7 +213,37 @@ fn encode(map: &TensorMap, span: Span, place: *mut CUtensorMap) -> Result<(), De
             map.tile.as_ptr(),
             each.as_ptr(),
             CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
-            swizzle,
+            swizzle(map.swizzle),
+            CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+    })
+}
+
+/// Makes a tensor map of windows over a span.
+fn encode_windows(map: &WindowMap, span: Span, place: *mut CUtensorMap) -> Result<(), DeviceError> {
+    // `decode` has made sure that no product overflows.
+    let [channels, columns, rows, _] = map.sizes;
+    let pixel = channels * u64::from(map.element);
+    let steps = [pixel, pixel * columns, pixel * columns * rows];
+    let strides = [1, map.strides[0], map.strides[1], 1];
+    // SAFETY: the place is a tensor map's, aligned as one; a map of rank 4 has 4 sizes and strides, 3 steps and corners in
+    // 2 axes.
+    check("cuTensorMapEncodeIm2col", unsafe {
+        sys::cuTensorMapEncodeIm2col(
+            place,
+            element(map.element),
+            4,
+            span.address as usize as *mut c_void,
+            map.sizes.as_ptr(),
+            steps.as_ptr(),
+            map.first.as_ptr(),
+            map.last.as_ptr(),
+            map.channels,
+            map.pixels,
+            strides.as_ptr(),
+            CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            swizzle(map.swizzle),
             CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
             CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
         )

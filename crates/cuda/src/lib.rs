@@ -38,6 +38,6 @@ pub use copy::Copy;
 pub use device::CudaDevice;
 pub use driver::Context;
 pub use host_run::{HOST_THREADS, HostInput, HostRun, host_threads};
-pub use launch::{Launch, LaunchArg, Launches, TensorMap};
+pub use launch::{Launch, LaunchArg, Launches, TensorMap, WindowMap};
 pub use probe::{Lib, LibraryProbe, Loaded, Probe, library, obstacle, probe};
 pub use stream::CudaStream;

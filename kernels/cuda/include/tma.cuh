@@ -10,6 +10,7 @@
 //                     0: in a single warp
 //   ELEMENT           1: f16, 2: bf16, 0: f32, of which the tensor cores read 11 bits
 //   VECTOR            outputs that are stored at once, a divisor of the columns of the output
+//   CONSTANT_B        1: B may be read before the kernel's predecessor has ended
 //
 // Rows of both operands run along the depth. A stage is 128 bytes of TILE_M rows of A, then of TILE_N rows of B, the
 // 16-byte chunks of 8 rows exchanged as both the copies and the products have it. What lies outside an operand is zero.
@@ -131,29 +132,41 @@ __device__ __forceinline__ void make_barriers(unsigned base) {
   synchronize_cluster();
 }
 
-/// Copies a box of a matrix of a list of them, from depth `k`, `row` and matrix `batch` on.
-__device__ __forceinline__ void copy_box(unsigned to, const TensorMap& map, unsigned barrier, int k, int row, int batch) {
+/// Copies a box of a tensor of three axes, innermost first.
+__device__ __forceinline__ void copy_box(unsigned to, const TensorMap& map, unsigned barrier, int x, int y, int z) {
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
-               ::"r"(to), "l"(&map), "r"(barrier), "r"(k), "r"(row), "r"(batch) : "memory");
+               ::"r"(to), "l"(&map), "r"(barrier), "r"(x), "r"(y), "r"(z) : "memory");
 }
 
 /// Copies the same to every block of the cluster, and completes bytes of the barriers at the same place there.
-__device__ __forceinline__ void copy_box_everywhere(unsigned to, const TensorMap& map, unsigned barrier, int k, int row,
-                                                    int batch) {
+__device__ __forceinline__ void copy_box_everywhere(unsigned to, const TensorMap& map, unsigned barrier, int x, int y,
+                                                    int z) {
   const u16 blocks = (1 << CLUSTER) - 1;
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
                "[%0], [%1, {%3, %4, %5}], [%2], %6;"
-               ::"r"(to), "l"(&map), "r"(barrier), "r"(k), "r"(row), "r"(batch), "h"(blocks) : "memory");
+               ::"r"(to), "l"(&map), "r"(barrier), "r"(x), "r"(y), "r"(z), "h"(blocks) : "memory");
 }
 
-/// Copies B's part of a stage: TILE_N rows from `row` on, by all blocks of the cluster together.
-__device__ __forceinline__ void copy_columns(unsigned stage, const TensorMap& map, unsigned barrier, int k, int row, int batch) {
+/// Copies B's part of a stage, TILE_N rows along axis AXIS, by all blocks of the cluster together.
+template <int AXIS>
+__device__ __forceinline__ void copy_columns(unsigned stage, const TensorMap& map, unsigned barrier, int x, int y, int z) {
   if constexpr (CLUSTER == 1) {
-    copy_box(stage + A_BYTES, map, barrier, k, row, batch);
+    copy_box(stage + A_BYTES, map, barrier, x, y, z);
   } else {
     const int part = cluster_rank() * (TILE_N / CLUSTER);
-    copy_box_everywhere(stage + A_BYTES + part * ROW, map, barrier, k, row + part, batch);
+    (AXIS == 1 ? y : z) += part;
+    copy_box_everywhere(stage + A_BYTES + part * ROW, map, barrier, x, y, z);
   }
+}
+
+/// Copies pixels of an image of several, channels innermost: TILE_M of them as windows over it begin, from one on, each
+/// moved by the same number of rows and columns.
+__device__ __forceinline__ void copy_pixels(unsigned to, const TensorMap& map, unsigned barrier, int channel, int column,
+                                            int row, int image, int right, int down) {
+  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes "
+               "[%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8};"
+               ::"r"(to), "l"(&map), "r"(barrier), "r"(channel), "r"(column), "r"(row), "r"(image), "h"((u16)right),
+               "h"((u16)down) : "memory");
 }
 
 /// Fetches a tensor map before it is used.
@@ -276,6 +289,78 @@ template <class Store> __device__ __forceinline__ void store_tile(const Sums& su
       }
     }
   }
+}
+
+/// Orders the copies of all tiles of a block. Weights (CONSTANT_B) are copied before the kernel waits for its predecessor.
+template <class Job> __device__ __forceinline__ void order_copies(const Job& job, unsigned base, int first, int step) {
+  // What is copied before the first stage is given back.
+  const int ahead = min(STAGES, job.p.stages);
+  const auto start = job.tile(first);
+  auto depth = job.begin();
+  if (!CONSTANT_B) wait_for_inputs();
+#pragma unroll 1
+  for (int i = 0; i < ahead; i++) {
+    expect_bytes(full_barrier(base, i), STAGE_BYTES);
+    job.copy_b(base + i * STAGE_BYTES, full_barrier(base, i), start, depth);
+    job.advance(depth);
+  }
+  if (CONSTANT_B) wait_for_inputs();
+  let_dependents_start();
+  // The first time round, every stage is empty.
+  Place place = {0, 1};
+#pragma unroll 1
+  for (int tile = first; tile < job.p.tiles; tile += step) {
+    const auto t = job.tile(tile);
+    depth = job.begin();
+#pragma unroll 1
+    for (int i = 0; i < job.p.stages; i++) {
+      const unsigned stage = base + place.stage * STAGE_BYTES, full = full_barrier(base, place.stage);
+      if (tile > first || i >= ahead) {
+        wait_barrier(empty_barrier(base, place.stage), place.parity);
+        expect_bytes(full, STAGE_BYTES);
+        job.copy_b(stage, full, t, depth);
+      }
+      job.copy_a(stage, full, t, depth);
+      job.advance(depth);
+      place.advance();
+    }
+  }
+}
+
+/// What a block does: every `gridDim`-th tile. A job has
+///   p.tiles, p.stages             tiles, those of a cluster counted as one, and stages of the depth
+///   a, b                          tensor maps
+///   tile(i)                       where tile i lies
+///   begin(), advance(depth)       the first stage's place along the depth, and the next one's
+///   copy_a, copy_b                copy their part of a stage: (stage, barrier, tile, depth)
+///   store(tile, values, row, column)  stores VECTOR outputs
+template <class Job> __device__ __forceinline__ void run(const Job& job) {
+  const unsigned base = first_stage();
+  const int first = blockIdx.x / CLUSTER, step = gridDim.x / CLUSTER;
+  make_barriers(base);
+  if (threadIdx.x >= WARPS * 32) {
+    leave_registers();
+    if (threadIdx.x == WARPS * 32) {
+      fetch_map(job.a);
+      fetch_map(job.b);
+      order_copies(job, base, first, step);
+    }
+    __syncwarp();
+  } else {
+    take_registers();
+    wait_for_inputs();
+    let_dependents_start();
+    Place place = {0, 0};
+#pragma unroll 1
+    for (int tile = first; tile < job.p.tiles; tile += step) {
+      Sums sums;
+      accumulate(sums, base, place, job.p.stages);
+      const auto t = job.tile(tile);
+      store_tile(sums, [&](float (&v)[VECTOR], int row, int column) { job.store(t, v, row, column); });
+    }
+  }
+  // No block leaves while another may copy to its shared memory or arrive at its barriers.
+  if constexpr (CLUSTER > 1) synchronize_cluster();
 }
 
 #endif
