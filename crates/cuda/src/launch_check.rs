@@ -177,7 +177,7 @@ fn window_map(map: &WindowMap, len: u64) -> Result<(), String> {
     // The steps from pixel to pixel, from row to row and from image to image: none exceeds all bytes.
     let [channels, columns, rows, _] = map.sizes;
     let pixel = channels * u64::from(map.element);
-    if pixel % 16 != 0 || pixel.saturating_mul(columns).saturating_mul(rows) >= 1 << 40 {
+    if !pixel.is_multiple_of(16) || pixel.saturating_mul(columns).saturating_mul(rows) >= 1 << 40 {
         return Err(format!("pixels of {pixel} bytes are no multiples of 16, or images exceed 2^40"));
     }
     if map.channels == 0 || map.channels > 256 || map.pixels == 0 || map.pixels > 256 {
@@ -210,7 +210,7 @@ fn element(bytes: u8) -> Result<(), String> {
 
 /// Checks the bytes of a tile's row against the swizzle.
 fn row(bytes: u64, swizzle: u8) -> Result<(), String> {
-    if bytes % 16 != 0 {
+    if !bytes.is_multiple_of(16) {
         return Err(format!("a tile row of {bytes} bytes is no multiple of 16"));
     }
     match swizzle {

@@ -21,10 +21,10 @@ fn each_kind_of_convolution_has_its_families() {
     };
     let any = "conv.cuda.any";
     for (p, want) in [
-        (image(DType::F16, 64, 64, 1), vec![any, "conv.cuda.mma"]),
+        (image(DType::F16, 64, 64, 1), vec![any, "conv.cuda.mma", "conv.cuda.tma"]),
         (image(DType::F16, 3, 64, 1), vec![any, "conv.cuda.first", "conv.cuda.simt", "conv.cuda.stem"]),
         (image(DType::F32, 3, 64, 1), vec![any, "conv.cuda.simt"]),
-        (image(DType::F32, 64, 64, 1), vec![any, "conv.cuda.mma", "conv.cuda.simt"]),
+        (image(DType::F32, 64, 64, 1), vec![any, "conv.cuda.mma", "conv.cuda.simt", "conv.cuda.tma"]),
         (image(DType::BF16, 64, 64, 4), vec![any, "conv.cuda.simt"]),
         (image(DType::F16, 64, 64, 64), vec![any, "conv.cuda.depthwise", "conv.cuda.simt"]),
         (conv(DType::F16, &[1, 8, 5, 5, 5], &[8, 8, 3, 3, 3], (1, 1, 1)), vec![any]),
