@@ -84,12 +84,11 @@ fn blocks_cover_every_output_once() {
 fn exchange(lanes: &mut [[u32; 8]; 4]) {
     for mask in [1, 2] {
         let before = *lanes;
+        // Of the parts `e` and `e + 2 * mask`, a lane without the bit sends the second, one with it the first.
+        let sent = |lane: usize, e: usize| before[lane][if lane & mask == 0 { e + 2 * mask } else { e }];
         for (lane, v) in lanes.iter_mut().enumerate() {
-            let turned = lane & mask != 0;
-            for e in (0..8).filter(|e| e / 2 & mask == 0) {
-                // What the other lane sends: it has the bit that this one lacks.
-                let got = |lane: usize| before[lane][if lane & mask != 0 { e } else { e + 2 * mask }];
-                v[if turned { e } else { e + 2 * mask }] = got(lane ^ mask);
+            for e in (0..8).filter(|e| (e / 2) & mask == 0) {
+                v[if lane & mask == 0 { e + 2 * mask } else { e }] = sent(lane ^ mask, e);
             }
         }
     }
