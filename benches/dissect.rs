@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let path = args.next().ok_or("usage: dissect PLAN [SECONDS]")?;
     let seconds: f64 = args.next().map_or(Ok(0.2), |s| s.parse())?;
-    let plan = Plan::open(path.as_ref())?;
+    let plan = Plan::open(path.as_ref())?.with_record(vec![]);
     let device = device_for(&plan.meta)?;
     let mut timer = Timer { device, constants: plan.constants().bytes().to_vec(), seconds };
     let meta = &plan.meta;

@@ -12,6 +12,7 @@ use tactician_select::{Budget, Candidate, Instance, Selection};
 
 use crate::error::BuildError;
 use crate::random::random_input;
+use crate::record::packed;
 use crate::tuned::{Made, Tuned};
 
 /// How to refine.
@@ -151,6 +152,9 @@ impl Tuned {
         progress(RefineProgress { done: total, total, latency_us });
         let after_us =
             if swaps.is_empty() { before_us } else { median(&mut measure(&mut best, 4 * options.sample)?) };
+        let mut record = self.explain(&selection, budget, &plan);
+        record.totals.measured_us = Some(after_us);
+        let plan = plan.with_record(packed(&record));
         Ok(Refined { plan, before_us, after_us, tried, swaps, time: start.elapsed() })
     }
 

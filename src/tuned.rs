@@ -15,6 +15,7 @@ use crate::assemble::{Change, Chosen, Parts, assemble, describe};
 use crate::builder::{BuildTimes, HostRegion};
 use crate::error::BuildError;
 use crate::instance::fastest_changes;
+use crate::record::packed;
 
 /// A network with all its measurements: makes a plan for any budget without measuring again.
 pub struct Tuned {
@@ -114,7 +115,17 @@ impl Tuned {
     /// # Errors
     /// As [`Tuned::select`].
     pub fn plan_within(&self, budget: Budget) -> Result<Plan, BuildError> {
-        self.plan_of(&self.select(budget)?, budget, None)
+        self.plan_with(&self.select(budget)?, budget)
+    }
+
+    /// Makes the plan of a selection, with the record of how it came about.
+    ///
+    /// # Errors
+    /// When a tactic cannot be made ready.
+    pub fn plan_with(&self, selection: &Selection, budget: Budget) -> Result<Plan, BuildError> {
+        let plan = self.plan_of(selection, budget, None)?;
+        let record = packed(&self.explain(selection, budget, &plan));
+        Ok(plan.with_record(record))
     }
 
     /// Makes the plan of a selection. `made` keeps what the next plan of the same network may need again.

@@ -16,7 +16,7 @@ use crate::validate::validate;
 pub const MAGIC: [u8; 8] = *b"TACTPLAN";
 
 /// Version of the file format.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Length of the header.
 pub const HEADER_LEN: usize = 64;
@@ -30,6 +30,7 @@ pub struct Plan {
     /// What it says.
     pub meta: PlanMeta,
     constants: Arc<ConstantBytes>,
+    record: Arc<[u8]>,
 }
 
 impl std::fmt::Debug for Plan {
@@ -70,7 +71,10 @@ impl Source {
 pub struct Draft {
     meta: PlanMeta,
     source: Source,
+    /// Where the constants start.
     start: usize,
+    /// Where the record starts.
+    record: usize,
     /// Whether the checksum matches, once that is known.
     matches: OnceLock<bool>,
 }
@@ -97,12 +101,12 @@ impl Draft {
 
     fn of(source: Source) -> Result<Draft, LoadError> {
         let bytes = source.bytes();
-        let (meta, start) = outline(bytes).map_err(|e| match e {
+        let (meta, record, start) = outline(bytes).map_err(|e| match e {
             // Damage is the likelier cause.
             LoadError::Invalid { .. } if !checksum_matches(bytes) => LoadError::Checksum,
             e => e,
         })?;
-        Ok(Draft { meta, source, start, matches: OnceLock::new() })
+        Ok(Draft { meta, source, start, record, matches: OnceLock::new() })
     }
 
     /// What the plan says, unless it is damaged.
@@ -125,8 +129,11 @@ impl Draft {
     /// When the checksum does not match.
     pub fn finish(self) -> Result<Plan, LoadError> {
         self.verify()?;
+        // A few kilobytes; `outline` checked that they are there.
+        let record = &self.source.bytes()[..self.start][self.record..];
+        let record = record.get(..self.meta.record_bytes as usize).unwrap_or_default().into();
         let constants = Arc::new(ConstantBytes { source: self.source, start: self.start });
-        Ok(Plan { meta: self.meta, constants })
+        Ok(Plan { meta: self.meta, constants, record })
     }
 }
 
@@ -218,7 +225,25 @@ impl Plan {
     pub fn new(meta: PlanMeta, constants: Vec<u8>) -> Result<Plan, LoadError> {
         validate(&meta, constants.len() as u64)
             .map_err(|(what, place)| LoadError::Invalid { place, what })?;
-        Ok(Plan { meta, constants: Arc::new(ConstantBytes { source: Source::Owned(constants), start: 0 }) })
+        if meta.record_bytes != 0 {
+            let what = "it has a record before it was given one".to_owned();
+            return Err(LoadError::Invalid { place: "plan".into(), what });
+        }
+        let constants = Arc::new(ConstantBytes { source: Source::Owned(constants), start: 0 });
+        Ok(Plan { meta, constants, record: Arc::default() })
+    }
+
+    /// The same plan with a record of how it came about.
+    #[must_use]
+    pub fn with_record(mut self, record: Vec<u8>) -> Plan {
+        self.meta.record_bytes = record.len() as u64;
+        self.record = record.into();
+        self
+    }
+
+    /// The record of how it came about, for people: bytes that nothing here looks into. Empty where there is none.
+    pub fn record(&self) -> &[u8] {
+        &self.record
     }
 
     /// The constant section.
@@ -248,9 +273,10 @@ impl Plan {
     fn head(&self) -> Result<(Header, Vec<u8>), String> {
         let mut meta = postcard::to_stdvec(&self.meta).map_err(|e| e.to_string())?;
         let meta_len = meta.len() as u64;
-        let start = (HEADER_LEN as u64 + meta_len).next_multiple_of(ALIGNMENT);
+        meta.extend_from_slice(&self.record);
+        let start = (HEADER_LEN as u64 + meta.len() as u64).next_multiple_of(ALIGNMENT);
         if start > u64::from(u32::MAX) || meta_len > MAX_META {
-            return Err(format!("{meta_len} bytes of metadata are too many"));
+            return Err(format!("{} bytes of metadata are too many", meta.len()));
         }
         meta.resize(start as usize - HEADER_LEN, 0);
         let file_len = start + self.constants.bytes().len() as u64;
@@ -305,8 +331,8 @@ fn checksum_matches(bytes: &[u8]) -> bool {
     bytes.len() >= HEADER_LEN && hash_of(bytes, &bytes[HEADER_LEN..]) == bytes[32..HEADER_LEN]
 }
 
-/// Checks a whole file, but for its checksum; returns its metadata and where the constants start.
-fn outline(bytes: &[u8]) -> Result<(PlanMeta, usize), LoadError> {
+/// Checks a whole file, but for its checksum; returns its metadata, where the record and where the constants start.
+fn outline(bytes: &[u8]) -> Result<(PlanMeta, usize, usize), LoadError> {
     let invalid = |place: &str, what: &str| LoadError::Invalid { place: place.into(), what: what.into() };
     if bytes.len() < 12 || bytes[..8] != MAGIC {
         return Err(LoadError::NotAPlan);
@@ -337,8 +363,12 @@ fn outline(bytes: &[u8]) -> Result<(PlanMeta, usize), LoadError> {
     if !left.is_empty() {
         return Err(invalid("metadata", "something follows it"));
     }
+    let record = HEADER_LEN as u64 + meta_len;
+    if record.checked_add(meta.record_bytes).is_none_or(|end| end > start) {
+        return Err(invalid("record", "it reaches into the constants"));
+    }
     validate(&meta, file_len - start).map_err(|(what, place)| LoadError::Invalid { place, what })?;
-    Ok((meta, start as usize))
+    Ok((meta, record as usize, start as usize))
 }
 
 #[cfg(test)]

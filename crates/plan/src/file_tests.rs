@@ -46,6 +46,7 @@ pub(crate) fn sample() -> Plan {
             ),
         ],
         values: vec![ValueLife { name: "a".into(), offset: 0, bytes: 48, first: 0, last: 1 }],
+        record_bytes: 0,
     };
     let constants = (0..272).map(|i| i as u8).collect();
     Plan::new(meta, constants).unwrap()
@@ -227,4 +228,29 @@ fn sizes_of_unchecked_metadata_do_not_overflow() {
     meta.constants.extend([huge.clone(), huge]);
     assert_eq!(meta.constant_bytes(), u64::MAX);
     assert!(Plan::new(meta, vec![]).is_err());
+}
+
+#[test]
+fn the_record_comes_back() {
+    let bare = sample();
+    assert!(bare.record().is_empty());
+    for len in [1, 100, 255, 256, 5000] {
+        let record: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        let bytes = sample().with_record(record.clone()).to_bytes().unwrap();
+        let plan = Plan::from_bytes(bytes.clone()).unwrap();
+        assert_eq!((plan.record(), plan.meta.record_bytes), (&record[..], len));
+        assert_eq!(plan.constants().bytes(), bare.constants().bytes());
+        assert_eq!(plan.to_bytes().unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_record_that_is_not_there_is_refused() {
+    let plan = sample();
+    for record_bytes in [1 << 20, u64::MAX] {
+        let meta = PlanMeta { record_bytes, ..plan.meta.clone() };
+        let e = Plan::from_bytes(sealed(&meta, plan.constants().bytes())).unwrap_err();
+        assert!(matches!(&e, LoadError::Invalid { place, .. } if place == "record"), "{e}");
+        assert!(Plan::new(meta, plan.constants().bytes().to_vec()).is_err());
+    }
 }

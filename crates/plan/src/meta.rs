@@ -32,6 +32,8 @@ pub struct PlanMeta {
     pub steps: Vec<Step>,
     /// Where values live, for reports.
     pub values: Vec<ValueLife>,
+    /// Bytes of the build's record, which lies behind the metadata: see [`crate::Plan::record`].
+    pub record_bytes: u64,
 }
 
 /// The device that a plan was made for.

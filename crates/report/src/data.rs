@@ -124,6 +124,9 @@ pub struct Step {
     /// Names of the graph nodes that were fused into it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fused: Vec<String>,
+    /// Why these nodes are one step, and no others with them.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
     /// The tactic that was chosen.
     pub tactic: String,
     /// Time when the tactic was measured alone.

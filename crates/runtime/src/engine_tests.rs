@@ -49,6 +49,7 @@ fn plan(info: &DeviceInfo, kernel: &str) -> Plan {
         predicted_us: 1.0,
         steps: vec![step],
         values: vec![],
+        record_bytes: 0,
     };
     Plan::new(meta, vec![]).unwrap()
 }
