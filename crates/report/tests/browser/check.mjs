@@ -152,6 +152,7 @@ try {
     assert.ok(ground < 60 && ink > 200, "dark where dark is asked for");
     await page.locator("#step-4 button").click();
     await page.evaluate(() => document.getElementById("steps-section").scrollIntoView());
+    await page.mouse.move(0, 0);
     await shot(page, "dark-step");
   });
 
