@@ -81,10 +81,14 @@ pub(crate) fn html(r: &ReportData, heat: &Heat) -> String {
     for (i, (g, &(x, y))) in regions.iter().zip(&picture.at).enumerate() {
         body.push_str(&region(r, heat, g, i, x, y));
     }
-    let fused = regions.iter().filter(|g| g.nodes.len() > 1).count() as u64;
+    let fused = match regions.iter().filter(|g| g.nodes.len() > 1).count() {
+        0 => "nothing is fused".to_owned(),
+        1 => "one holds several".to_owned(),
+        n => format!("{n} hold several"),
+    };
     let (w, h) = (picture.size.0 + 16.0, picture.size.1);
     format!(
-        "<p>{} in {}; {} hold several. It reads downwards, column by column.</p>\
+        "<p>{} in {}; {}. It reads downwards, column by column.</p>\
          <figure class=\"chart graph\" data-zoom=\"\"><div class=\"head\">{}<div class=\"buttons needs-script\">\
          <button type=\"button\" data-by=\"1.5\" aria-label=\"Zoom in\">+</button>\
          <button type=\"button\" data-by=\"0.6667\" aria-label=\"Zoom out\">−</button>\
