@@ -11,7 +11,7 @@ use tactician_plan::Plan;
 use tactician_select::Budget;
 use tactician_tactics::{HOST_FAMILY, TacticFilter};
 use tactician_tune::{
-    Catalogue, Progress, TacticTable, TuneError, TuneOptions, TuneReport, facts, tune_with,
+    Catalogue, Progress, Purpose, TacticTable, TuneError, TuneOptions, TuneReport, facts, tune_with,
 };
 
 use crate::devices::DeviceName;
@@ -44,6 +44,8 @@ pub struct Builder<'a> {
     tactics: Option<TacticFilter>,
     table: Option<PathBuf>,
     policy: Option<Box<dyn FusionPolicy + 'a>>,
+    also: Vec<Box<dyn FusionPolicy + 'a>>,
+    model: Option<String>,
     tuning: TuneOptions,
     progress: Option<Box<dyn FnMut(Progress<'_>) + 'a>>,
 }
@@ -69,6 +71,8 @@ impl<'a> Builder<'a> {
             tactics: None,
             table: None,
             policy: None,
+            also: Vec::new(),
+            model: None,
             tuning: TuneOptions::default(),
             progress: None,
         }
@@ -147,6 +151,19 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Also measures the regions that a policy chooses, so that [`Tuned::select_by`] can compare it.
+    pub fn compare(mut self, policy: impl FusionPolicy + 'a) -> Self {
+        self.also.push(Box::new(policy));
+        self
+    }
+
+    /// Where the network comes from, for the table to remember: a path, or `zoo:NAME`. A plan for another budget can then
+    /// be made from the table alone.
+    pub fn model(mut self, name: &str) -> Self {
+        self.model = Some(name.to_owned());
+        self
+    }
+
     /// How to measure.
     pub fn tuning(mut self, options: TuneOptions) -> Self {
         self.tuning = options;
@@ -195,7 +212,7 @@ impl<'a> Builder<'a> {
         }
         let catalogue = Catalogue::new();
         let offer = Offer { catalogue: &catalogue, device: device.info(), options: &self.tuning };
-        let regions = to_measure(&graph, self.policy.as_deref(), &proposals(&graph), offer);
+        let regions = to_measure(&graph, self.policy.as_deref(), &self.also, &proposals(&graph), offer);
         let problems: Vec<Problem> = regions.iter().map(|r| r.problem(&graph)).collect();
         let list: Vec<_> = problems.iter().map(|p| offer.allowed(p)).collect();
         let reformats = reformat_problems(&graph, &regions, &list);
@@ -209,7 +226,23 @@ impl<'a> Builder<'a> {
         let start = Instant::now();
         let all: Vec<Problem> = problems.iter().chain(reformats.values()).cloned().collect();
         let report = tune_or_cross(device.as_ref(), &all, &catalogue, &mut table, &mut self.tuning, progress);
+        let policy = self.policy.map_or_else(|| "measured".to_owned(), |p| p.name().to_owned());
+        if let Some(model) = self.model
+            && !self.tuning.frozen
+        {
+            table.measured_for(Purpose {
+                model,
+                shapes: self.shapes,
+                precision: self.precision,
+                tf32: self.tuning.tf32,
+                tactics: self.tuning.tactics.to_string(),
+                fusion: policy.clone(),
+                on_host: self.tuning.on_host.iter().cloned().collect(),
+                device: device.info().clone(),
+            });
+        }
         if let Some(path) = &self.table
+            && !self.tuning.frozen
             && matches!(report, Ok(_) | Err(TuneError::Fault { .. }))
         {
             table.save(path)?;
@@ -222,7 +255,7 @@ impl<'a> Builder<'a> {
             regions,
             problems,
             reformats,
-            policy: self.policy.map_or_else(|| "measured".to_owned(), |p| p.name().to_owned()),
+            policy,
             device,
             table,
             catalogue,

@@ -60,6 +60,16 @@ pub enum BuildError {
     /// No selection fits.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// A policy chose a region that was not measured.
+    #[error(
+        "the policy `{policy}` makes a region of `{region}` that was not measured; name the policy when measuring"
+    )]
+    NotMeasured {
+        /// The policy.
+        policy: String,
+        /// The region's anchor.
+        region: String,
+    },
     /// The tactic table cannot be used.
     #[error(transparent)]
     Table(#[from] TableError),

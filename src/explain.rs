@@ -49,9 +49,8 @@ impl Tuned {
         let decision = Decision::new(self, selection, budget);
         let meta = &plan.meta;
         let steps: Vec<Step> = meta.steps.iter().map(|s| decision.step(s)).collect();
-        let moved = |s: &PlanStep| -> u64 {
-            s.inputs.iter().chain(&s.outputs).filter_map(|&p| meta.len_of(p)).sum()
-        };
+        let moved =
+            |s: &PlanStep| -> u64 { s.inputs.iter().chain(&s.outputs).filter_map(|&p| meta.len_of(p)).sum() };
         let info = self.device().info();
         let libraries = ["driver", "nvrtc", "cudnn", "cublaslt"];
         let is_library = |k: &str| libraries.contains(&k);
@@ -119,14 +118,7 @@ fn memory_plan(plan: &Plan) -> MemoryPlan {
     for (i, s) in meta.steps.iter().enumerate() {
         if let Some(Place::Arena { offset, len }) = s.scratch {
             let (name, at) = (format!("scratch of {}", s.name), i as u32);
-            buffers.push(Buffer {
-                name,
-                offset,
-                bytes: len,
-                first: at,
-                last: at,
-                kind: BufferKind::Scratch,
-            });
+            buffers.push(Buffer { name, offset, bytes: len, first: at, last: at, kind: BufferKind::Scratch });
         }
     }
     MemoryPlan { buffers, arena_bytes: meta.arena_bytes, constant_bytes: meta.constant_bytes() }
@@ -134,8 +126,7 @@ fn memory_plan(plan: &Plan) -> MemoryPlan {
 
 fn timing(row: &Row) -> Option<(Timing, f64)> {
     let Verdict::Timed(t) = &row.verdict else { return None };
-    let shown =
-        Timing { min_us: t.min_us, median_us: t.median_us, mad_us: t.mad_us, samples: t.samples };
+    let shown = Timing { min_us: t.min_us, median_us: t.median_us, mad_us: t.mad_us, samples: t.samples };
     Some((shown, t.relative_l2))
 }
 
@@ -270,7 +261,11 @@ impl<'a> Decision<'a> {
             if slower > 0.0 {
                 return (Outcome::Lost, format!("slower by {slower:.2} us"));
             }
-            let why = if self.budget.memory.is_some() { "its memory is over the budget" } else { "slower inside the plan" };
+            let why = if self.budget.memory.is_some() {
+                "its memory is over the budget"
+            } else {
+                "slower inside the plan"
+            };
             return (Outcome::Lost, format!("faster by {:.2} us by itself; {why}", -slower));
         }
         let own = if slower > 0.0 {
@@ -282,8 +277,13 @@ impl<'a> Decision<'a> {
             Some(more) if more > 0.0 => {
                 (Outcome::Lost, format!("{own} by itself; its layouts cost {more:.2} us more"))
             }
-            Some(_) => (Outcome::Lost, format!("{own} by itself; the layouts around it fit the chosen one better")),
-            None => (Outcome::Lost, format!("{own} by itself; its layouts cannot be reached from its neighbours'")),
+            Some(_) => {
+                (Outcome::Lost, format!("{own} by itself; the layouts around it fit the chosen one better"))
+            }
+            None => (
+                Outcome::Lost,
+                format!("{own} by itself; its layouts cannot be reached from its neighbours'"),
+            ),
         }
     }
 
@@ -293,7 +293,10 @@ impl<'a> Decision<'a> {
             return out;
         }
         match (timing(row), chosen.and_then(timing)) {
-            (Some((t, _)), Some((best, _))) if (row.inputs.first(), row.output) == chosen.map_or((None, row.output), |c| (c.inputs.first(), c.output)) => {
+            (Some((t, _)), Some((best, _)))
+                if (row.inputs.first(), row.output)
+                    == chosen.map_or((None, row.output), |c| (c.inputs.first(), c.output)) =>
+            {
                 (Outcome::Lost, format!("slower by {:.2} us", t.median_us - best.median_us))
             }
             _ => (Outcome::Lost, "changes between other layouts".to_owned()),
@@ -351,10 +354,7 @@ impl<'a> Decision<'a> {
                 let rest = region.nodes.iter().filter(|n| !own.contains(n));
                 let names: Vec<String> =
                     rest.map(|&n| format!("`{}`", self.tuned.graph.node(n).name)).collect();
-                parts.push(format!(
-                    "with {} {whole:.2} us, as now {now:.2} us",
-                    names.join(", ")
-                ));
+                parts.push(format!("with {} {whole:.2} us, as now {now:.2} us", names.join(", ")));
             }
         }
         if parts.is_empty() {
@@ -402,9 +402,8 @@ impl<'a> Decision<'a> {
     /// The network as it was before fusion, constants left out.
     fn graph(&self, steps: &[PlanStep]) -> Graph {
         let graph = &self.tuned.graph;
-        let order: Vec<NodeId> = (graph.topo().into_iter())
-            .filter(|&n| !matches!(graph.node(n).op, Op::Constant(_)))
-            .collect();
+        let order: Vec<NodeId> =
+            (graph.topo().into_iter()).filter(|&n| !matches!(graph.node(n).op, Op::Constant(_))).collect();
         let place: BTreeMap<NodeId, u32> = order.iter().enumerate().map(|(i, &n)| (n, i as u32)).collect();
         let mut step_of: BTreeMap<NodeId, u32> = BTreeMap::new();
         for (i, s) in steps.iter().enumerate() {
@@ -417,7 +416,12 @@ impl<'a> Decision<'a> {
         let nodes = order.iter().map(|&n| {
             let node = graph.node(n);
             let shape = node.outputs().first().map_or_else(String::new, ToString::to_string);
-            Node { name: node.name.clone(), op: node.op.name().to_owned(), shape, step: step_of.get(&n).copied() }
+            Node {
+                name: node.name.clone(),
+                op: node.op.name().to_owned(),
+                shape,
+                step: step_of.get(&n).copied(),
+            }
         });
         let mut edges = Vec::new();
         for &n in &order {

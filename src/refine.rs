@@ -159,7 +159,7 @@ impl Tuned {
     }
 
     /// A context that runs a plan on random inputs.
-    fn ready(&self, plan: &Plan) -> Result<Context, BuildError> {
+    pub(crate) fn ready(&self, plan: &Plan) -> Result<Context, BuildError> {
         let engine = Engine::new(plan.clone(), self.device().clone())?;
         let mut context = engine.new_context()?;
         for port in engine.inputs() {
@@ -208,19 +208,19 @@ fn candidate_of<'a>(instance: &'a Instance, selection: &Selection, at: usize) ->
     &instance.regions[c.region].candidates[c.candidate]
 }
 
-fn measure(context: &mut Context, length: Duration) -> Result<Vec<f64>, BuildError> {
+pub(crate) fn measure(context: &mut Context, length: Duration) -> Result<Vec<f64>, BuildError> {
     let times = context.measure(Duration::ZERO, length)?;
     Ok(times.iter().map(|t| t.as_secs_f64() * 1e6).collect())
 }
 
-fn median(times: &mut [f64]) -> f64 {
+pub(crate) fn median(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(f64::INFINITY)
 }
 
 /// Median latencies of the old and the new plan when the new one is faster in nearly every pair of measurements, and
 /// by more than the pairs differ.
-fn faster(
+pub(crate) fn faster(
     old: &mut Context,
     new: &mut Context,
     options: &RefineOptions,

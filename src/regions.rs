@@ -31,16 +31,20 @@ impl Offer<'_> {
 
 /// The regions that are measured for a policy: those it chooses, and what conversions at their ends may be left out of.
 /// `None` stands for every region that fusion proposes and the device runs, beside those of the greedy policy, which
-/// cross over to the CPU where nothing else is possible.
-pub(crate) fn to_measure(
+/// cross over to the CPU where nothing else is possible. `also` are policies to compare it with.
+pub(crate) fn to_measure<'p>(
     graph: &Graph,
-    policy: Option<&dyn FusionPolicy>,
+    policy: Option<&(dyn FusionPolicy + 'p)>,
+    also: &[Box<dyn FusionPolicy + 'p>],
     proposals: &[Proposal],
     offer: Offer<'_>,
 ) -> Vec<Region> {
     let mut all = served(graph, policy.unwrap_or(&Greedy).choose(graph, proposals).into_regions(), offer);
     let parts: Vec<Region> = all.iter().filter_map(|r| apart(graph, r, offer)).flatten().collect();
     all.extend(parts);
+    for p in also {
+        all.extend(served(graph, p.choose(graph, proposals).into_regions(), offer));
+    }
     if policy.is_none() {
         let whole = proposals.iter().map(|p| &p.region).filter(|r| offer.at_home(graph, r));
         all.extend(whole.cloned());

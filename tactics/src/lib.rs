@@ -20,6 +20,7 @@ mod host;
 pub mod layout;
 mod repeats;
 mod resize;
+mod untuned;
 
 use std::fmt;
 
@@ -29,6 +30,7 @@ pub use repeats::repeats;
 use tactician_device::{CodeSource, DeviceInfo};
 use tactician_ir::{Problem, Tensor};
 use tactician_types::{Growth, Layout};
+pub use untuned::untuned;
 
 include!(concat!(env!("OUT_DIR"), "/families.rs"));
 

@@ -35,6 +35,18 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Show what is in a plan, an ONNX model or a tactic table
     Inspect(Inspect),
+    /// Say how a plan came about: every candidate of a step and why it lost, and what more workspace would buy
+    Explain(Explain),
+    /// Write a plan's report: one HTML file with the curve, the fused graph, steps, candidates and memory
+    Report(Report),
+    /// Show what memory buys: every budget at which another plan is the fastest, from one measuring pass
+    Sweep(Sweep),
+    /// Make a plan for another budget from a tactic table alone: nothing is measured, no device is needed
+    Replan(Replan),
+    /// Compare fusion policies on the same measurements
+    Policies(Policies),
+    /// Build several times from nothing and tell what changed, and what that cost
+    Churn(Churn),
     /// List the devices that plans can be built for on this machine
     Devices(Devices),
     /// Build ResNet-50 (or a model of yours) for three budgets from one measuring pass, and run it on a photo
@@ -165,6 +177,12 @@ pub(crate) struct Build {
     /// Swap tactics inside the whole plan afterwards, and keep what makes the whole faster; takes some seconds more
     #[arg(long, conflicts_with = "frozen")]
     pub(crate) refine: bool,
+    /// Do not run the plan beside the one that heuristics alone would give (which stays when it is faster)
+    #[arg(long)]
+    pub(crate) no_check: bool,
+    /// Also write a report of the build, as one HTML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Where the plan goes
     #[arg(short, long, value_name = "PLAN")]
     pub(crate) output: PathBuf,
@@ -220,6 +238,120 @@ pub(crate) struct Inspect {
     /// The shape of an open input, for models
     #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
     pub(crate) shapes: Vec<(String, Vec<usize>)>,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The plan
+    pub(crate) plan: PathBuf,
+    /// A step: its number, its name or a part of it, or the name of a node that is fused into it
+    pub(crate) step: Option<String>,
+    /// Every step
+    #[arg(long, conflicts_with = "step")]
+    pub(crate) all: bool,
+    /// Candidates to show of each step; 0 shows all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// The plan
+    pub(crate) plan: PathBuf,
+    /// Where the page goes
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    pub(crate) output: PathBuf,
+    /// Run the plan here, and show what it and its steps take
+    #[arg(long)]
+    pub(crate) measure: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sweep {
+    /// A model as for `build`, or a tactic table
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Run plans along the curve too, at most 12 of them, in turns
+    #[arg(long)]
+    pub(crate) measure: bool,
+    /// Also the curve of latency against all memory of a context
+    #[arg(long)]
+    pub(crate) memory: bool,
+    /// Scratch that any one step may use, for the curve of memory and the report's plan
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(crate) workspace: Bytes,
+    /// Write the curve of workspace as a picture
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Write a report with the curves, as one HTML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Changes to list at each point
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) measuring: Measuring,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replan {
+    /// The tactic table of an earlier build (`--table`)
+    pub(crate) table: PathBuf,
+    /// The model, where the table was measured for several
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Scratch memory that any one step may use; 0 works
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(crate) workspace: Bytes,
+    /// Memory that one context may take in all [default: no limit]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Bytes>,
+    /// Where the plan goes
+    #[arg(short, long, value_name = "PLAN")]
+    pub(crate) output: PathBuf,
+    /// Print figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Policies {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Scratch memory that any one step may use
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(crate) workspace: Bytes,
+    /// Run every policy's plan too, in turns
+    #[arg(long)]
+    pub(crate) measure: bool,
+    #[command(flatten)]
+    pub(crate) measuring: Measuring,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Churn {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Builds
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=100))]
+    pub(crate) times: u16,
+    /// Scratch memory that any one step may use
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(crate) workspace: Bytes,
+    #[command(flatten)]
+    pub(crate) measuring: Measuring,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,

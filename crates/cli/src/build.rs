@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
-use tactician::{Builder, Bytes, HostRegion, Needs, Network, Plan, RefineOptions, Refined, Tuned, zoo};
+use tactician::passes::FusionPolicy;
+use tactician::report::render;
+use tactician::{
+    Builder, Bytes, HostRegion, Needs, Network, Plan, RefineOptions, Refined, Settled, Tuned, record_of, zoo,
+};
 
 use crate::args::{Build, Measuring, Precision};
 use crate::error::CliError;
@@ -34,9 +38,29 @@ pub(crate) fn tune(
     network: &Network,
     shapes: &[(String, Vec<usize>)],
     measuring: &Measuring,
+    model: Option<&str>,
+) -> Result<Tuned, CliError> {
+    tune_for(network, shapes, measuring, model, &[])
+}
+
+/// As [`tune`], with policies to compare with.
+pub(crate) fn tune_for(
+    network: &Network,
+    shapes: &[(String, Vec<usize>)],
+    measuring: &Measuring,
+    model: Option<&str>,
+    also: &[&'static dyn FusionPolicy],
 ) -> Result<Tuned, CliError> {
     let bar = Bar::new();
     let mut builder = Builder::new().progress(|p| bar.update(p));
+    if let Some(name) = model {
+        // The table may be used from another folder.
+        let absolute = std::fs::canonicalize(name).ok().filter(|_| !name.starts_with("zoo:"));
+        builder = builder.model(absolute.as_deref().and_then(std::path::Path::to_str).unwrap_or(name));
+    }
+    for policy in also {
+        builder = builder.compare(*policy);
+    }
     if let Some(name) = measuring.device {
         builder = builder.device_named(name);
     }
@@ -136,6 +160,51 @@ struct Report<'a> {
     race_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     refined: Option<RefineFigures<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<CheckFigures>,
+}
+
+/// The plan beside the one that heuristics alone would give.
+#[derive(Serialize)]
+struct CheckFigures {
+    selected_us: f64,
+    untuned_us: Option<f64>,
+    untuned_predicted_us: Option<f64>,
+    /// Whether the plan of heuristics was faster and stays.
+    untuned_stays: bool,
+    /// What each step of the plan takes inside the whole, less what it took alone: the largest differences first.
+    residuals: Vec<Residual>,
+}
+
+#[derive(Serialize)]
+struct Residual {
+    step: String,
+    tactic: String,
+    predicted_us: f64,
+    inside_us: f64,
+}
+
+impl CheckFigures {
+    fn new(s: &Settled) -> CheckFigures {
+        let of = |s: &tactician::report::Step| {
+            Some(Residual {
+                step: s.name.clone(),
+                tactic: s.tactic.clone(),
+                predicted_us: s.predicted_us,
+                inside_us: s.timing?.median_us,
+            })
+        };
+        let mut residuals: Vec<Residual> = s.record.steps.iter().filter_map(of).collect();
+        let off = |r: &Residual| (r.inside_us - r.predicted_us).abs();
+        residuals.sort_by(|a, b| off(b).total_cmp(&off(a)));
+        CheckFigures {
+            selected_us: s.selected_us,
+            untuned_us: s.untuned_us,
+            untuned_predicted_us: s.untuned_predicted_us,
+            untuned_stays: s.untuned_stays,
+            residuals,
+        }
+    }
 }
 
 /// What swapping tactics inside the plan came to.
@@ -179,7 +248,7 @@ impl RefineFigures<'_> {
 }
 
 pub(crate) fn run(a: &Build) -> Result<(), CliError> {
-    let tuned = tune(&network(&a.source.model)?, &a.source.shapes, &a.measuring)?;
+    let tuned = tune(&network(&a.source.model)?, &a.source.shapes, &a.measuring, Some(&a.source.model))?;
     let (plan, refined) = if a.refine {
         let bar = Bar::new();
         let refined = tuned.refine(a.budget(), &RefineOptions::default(), &mut |p| bar.refining(p));
@@ -189,7 +258,19 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
     } else {
         (tuned.plan_within(a.budget())?, None)
     };
+    let settled = match a.measuring.frozen || a.no_check {
+        true => None,
+        false => Some(tuned.settle(plan.clone(), a.budget())?),
+    };
+    let plan = settled.as_ref().map_or(plan, |s| s.plan.clone());
     plan.save(&a.output)?;
+    if let Some(path) = &a.report {
+        let record = match &settled {
+            Some(s) => s.record.clone(),
+            None => record_of(&plan).map_err(|source| CliError::Record { path: a.output.clone(), source })?,
+        };
+        output::write(path, render(&record).as_bytes())?;
+    }
     let (report, times) = (tuned.report(), tuned.times());
     let figures = PlanFigures::new(&plan, a.workspace.0);
     if a.json {
@@ -207,6 +288,7 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
             check_seconds: report.times.check.as_secs_f64(),
             race_seconds: report.times.race.as_secs_f64(),
             refined: refined.as_ref().map(RefineFigures::new),
+            check: settled.as_ref().map(CheckFigures::new),
         });
     }
     output::line(format!(
@@ -234,6 +316,23 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
         report.reused,
         report.rejected.len()
     ))?;
+    if let Some(s) = &settled {
+        let rival = match s.untuned_us {
+            None => "heuristics alone give the same plan".to_owned(),
+            Some(us) if s.untuned_stays => {
+                format!("heuristics alone {}, which is faster and stays", micros(us))
+            }
+            Some(us) => format!("heuristics alone {} ({:.2} times)", micros(us), us / s.selected_us),
+        };
+        output::line(format!("measured {} as a whole; {rival}", micros(s.selected_us)))?;
+        for r in CheckFigures::new(s).residuals.iter().take(3) {
+            let (inside, alone) = (micros(r.inside_us), micros(r.predicted_us));
+            output::line(format!(
+                "  {} takes {inside} inside the plan, {alone} alone ({})",
+                r.step, r.tactic
+            ))?;
+        }
+    }
     let Some(r) = refined else { return Ok(()) };
     output::line(format!(
         "refined in {:.1} s: {} before, {} after {} of {} swaps",

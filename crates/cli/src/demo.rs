@@ -46,7 +46,7 @@ pub(crate) fn run(a: &Demo) -> Result<(), CliError> {
     let net = network(&a.model)?;
     let say = |text: String| if a.json { Ok(()) } else { output::line(text) };
     say(format!("measuring every tactic for every region of {} ...", a.model))?;
-    let tuned = tune(&net, &a.shapes, &a.measuring)?;
+    let tuned = tune(&net, &a.shapes, &a.measuring, Some(&a.model))?;
     let (report, times) = (tuned.report(), tuned.times());
     say(format!(
         "{} problems, {} tactics measured and checked in {:.1} s ({} known from the table)",

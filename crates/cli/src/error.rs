@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tactician::runtime::NpyError;
 use tactician::tuning::TableError;
-use tactician::{BuildError, EngineError, ImportError, LoadError, RunError, SaveError};
+use tactician::{BuildError, EngineError, ImportError, LoadError, RecordError, RunError, SaveError};
 use thiserror::Error;
 
 /// The program's work failed.
@@ -20,6 +20,19 @@ pub(crate) enum CliError {
     Engine(#[from] EngineError),
     #[error("{}: {source}", path.display())]
     Plan { path: PathBuf, source: Box<EngineError> },
+    #[error("{}: {source}", path.display())]
+    Record { path: PathBuf, source: RecordError },
+    #[error(
+        "no step is called `{name}`; there are {steps}, numbered from 0: `explain` without a step lists them"
+    )]
+    NoStep { name: String, steps: usize },
+    #[error(
+        "{} does not say what it was measured for; build with it once by this version of the program (`build MODEL --table`), or          name a model that it has with --model",
+        table.display()
+    )]
+    NoPurpose { table: PathBuf },
+    #[error("{} was measured for several networks or options; choose with --model, or keep tables apart:{list}", table.display())]
+    Purposes { table: PathBuf, list: String },
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]

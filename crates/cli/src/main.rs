@@ -6,10 +6,13 @@ mod build;
 mod demo;
 mod devices;
 mod error;
+mod explain;
 mod inspect;
 mod output;
 mod photo;
+mod policies;
 mod run;
+mod sweep;
 
 use std::process::ExitCode;
 
@@ -23,6 +26,12 @@ fn main() -> ExitCode {
         Command::Run(a) => run::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::Inspect(a) => inspect::run(&a),
+        Command::Explain(a) => explain::run(&a),
+        Command::Report(a) => explain::report(&a),
+        Command::Sweep(a) => sweep::run(&a),
+        Command::Replan(a) => sweep::replan(&a),
+        Command::Policies(a) => policies::run(&a),
+        Command::Churn(a) => policies::churn(&a),
         Command::Devices(a) => devices::run(&a),
         Command::Demo(a) => demo::run(&a),
     };

@@ -10,6 +10,7 @@
 //!
 //! Names come from models and are hostile: everything goes through `text::esc`.
 
+mod chart;
 mod curve;
 mod data;
 mod graph;
@@ -23,6 +24,7 @@ mod tables;
 mod text;
 mod trace;
 
+pub use chart::curve_svg;
 pub use data::{
     Breakpoint, Buffer, BufferKind, Candidate, Change, Churn, ChurnBuild, ChurnStep, Curve, DeviceFacts,
     Graph, MemoryPlan, Node, Outcome, Policy, ReportData, Step, Timing, Totals,

@@ -17,7 +17,7 @@ mod trial;
 mod tuner;
 
 pub use offer::{Catalogue, allowed, offered};
-pub use table::{Row, TABLE_VERSION, TableError, TacticTable, Timing, Verdict};
+pub use table::{Purpose, Row, TABLE_VERSION, TableError, TacticTable, Timing, Verdict};
 pub use timing::TimingOptions;
 pub use tuner::{Progress, TuneError, TuneOptions, TuneReport, TuneTimes, facts, filtered, tune, tune_with};
 

@@ -1,11 +1,12 @@
 //! The tactic table: every measurement, with what it was measured on. Also the timing cache.
 //!
 //! A text file, one JSON object a line, sorted, so that tables diff and merge: a header, the contexts (what devices,
-//! drivers, kernel sources and timing protocol the rows come from), the features of problems, then one row a line.
+//! drivers, kernel sources and timing protocol the rows come from), the features of problems, what was measured for (so that
+//! `replan` needs no more than the table), then one row a line.
 //!
-//! Features came with version 2 of the format. Tables of version 1 are read as they are, their features absent; a table
-//! without features is still written as version 1. Programs that know version 1 alone would stumble over the first line
-//! of features, so a table that has some says version 2, which they refuse with a message that fits.
+//! Features and purposes came with version 2 of the format. Tables of version 1 are read as they are; a table with neither
+//! is still written as version 1. Programs that know version 1 alone would stumble over the first such line, so a table
+//! that has some says version 2, which they refuse with a message that fits.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,15 +14,16 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tactician_ir::Features;
+use tactician_device::DeviceInfo;
+use tactician_ir::{DType, Features};
 use tactician_tactics::Tactic;
 use tactician_types::Layout;
 use thiserror::Error;
 
-/// Newest version of the file format. Version 1 has no features and is read too.
+/// Newest version of the file format. Version 1 has rows and contexts alone, and is read too.
 pub const TABLE_VERSION: u32 = 2;
 
-/// The version of tables without features.
+/// The version of tables with rows and contexts alone.
 const PLAIN_VERSION: u32 = 1;
 
 const FORMAT: &str = "tactician-table";
@@ -103,11 +105,34 @@ impl Timing {
     }
 }
 
+/// What a table was measured for: a network and options, and the device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Purpose {
+    /// The model: a path, or `zoo:NAME@BATCH`.
+    pub model: String,
+    /// Shapes given to open inputs.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+    /// The type that `f32` values are stored in.
+    pub precision: DType,
+    /// Whether factors may be rounded to TF32.
+    pub tf32: bool,
+    /// Which tactics were allowed, as the filter is written.
+    pub tactics: String,
+    /// Who decided what is fused: `measured`, or a policy.
+    pub fusion: String,
+    /// Problems that CPU steps were offered for, because every kernel of the GPU was wrong.
+    pub on_host: Vec<String>,
+    /// The device.
+    pub device: DeviceInfo,
+}
+
 /// Measurements by context, problem and tactic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TacticTable {
     contexts: BTreeMap<String, BTreeMap<String, String>>,
     features: BTreeMap<String, Features>,
+    /// By their text, so that equal ones are one.
+    purposes: BTreeMap<String, Purpose>,
     rows: BTreeMap<(String, String), BTreeMap<String, Row>>,
 }
 
@@ -177,6 +202,9 @@ enum Line {
         problem: String,
         features: Features,
     },
+    Purpose {
+        measured_for: Box<Purpose>,
+    },
 }
 
 impl TacticTable {
@@ -206,6 +234,16 @@ impl TacticTable {
     /// The features of a problem, by its text; absent in tables of older programs.
     pub fn features(&self, problem: &str) -> Option<&Features> {
         self.features.get(problem)
+    }
+
+    /// Remembers what it was measured for.
+    pub fn measured_for(&mut self, purpose: Purpose) {
+        self.purposes.insert(json(&purpose), purpose);
+    }
+
+    /// What it was measured for, sorted; nothing in tables of older programs.
+    pub fn purposes(&self) -> impl Iterator<Item = &Purpose> {
+        self.purposes.values()
     }
 
     /// The rows of a problem in a context, by tactic name.
@@ -239,6 +277,7 @@ impl TacticTable {
     /// Features that this table has stay.
     pub fn merge(&mut self, other: TacticTable) {
         self.contexts.extend(other.contexts);
+        self.purposes.extend(other.purposes);
         for (problem, features) in other.features {
             self.features.entry(problem).or_insert(features);
         }
@@ -316,6 +355,7 @@ impl TacticTable {
                     table.contexts.insert(context, facts);
                 }
                 Line::Problem { problem, features } => table.describe(&problem, features),
+                Line::Purpose { measured_for } => table.measured_for(*measured_for),
             }
         }
         Ok(table)
@@ -323,13 +363,17 @@ impl TacticTable {
 
     /// The table as text.
     pub fn to_text(&self) -> String {
-        let version = if self.features.is_empty() { PLAIN_VERSION } else { TABLE_VERSION };
+        let plain = self.features.is_empty() && self.purposes.is_empty();
+        let version = if plain { PLAIN_VERSION } else { TABLE_VERSION };
         let mut lines = vec![json(&Header { format: FORMAT.into(), version })];
         for (context, facts) in &self.contexts {
             lines.push(json(&Line::Context { context: context.clone(), facts: facts.clone() }));
         }
         for (problem, features) in &self.features {
             lines.push(json(&Line::Problem { problem: problem.clone(), features: features.clone() }));
+        }
+        for purpose in self.purposes.values() {
+            lines.push(json(&Line::Purpose { measured_for: Box::new(purpose.clone()) }));
         }
         for (context, problem, tactic, row) in self.iter() {
             lines.push(json(&Line::Row {

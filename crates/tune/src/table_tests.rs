@@ -163,3 +163,30 @@ fn a_failed_save_leaves_the_old_table() {
     let missing = dir.path().join("no/such/t.tac");
     assert!(sample().save(&missing).unwrap_err().to_string().contains("no/such"));
 }
+
+#[test]
+fn what_it_was_measured_for_comes_back() {
+    let purpose = |model: &str| Purpose {
+        model: model.into(),
+        shapes: BTreeMap::from([("x".into(), vec![1, 3, 8, 8])]),
+        precision: DType::F16,
+        tf32: false,
+        tactics: "own,-conv".into(),
+        fusion: "measured".into(),
+        on_host: vec!["sin".into()],
+        device: tactician_device::CudaInfo::h100().on_paper(),
+    };
+    let mut table = TacticTable::new();
+    for model in ["b.onnx", "a.onnx", "b.onnx"] {
+        table.measured_for(purpose(model));
+    }
+    let text = table.to_text();
+    let read = TacticTable::read(text.as_bytes(), Path::new("t")).unwrap();
+    assert_eq!((&read, read.to_text()), (&table, text));
+    let models: Vec<&str> = read.purposes().map(|p| p.model.as_str()).collect();
+    assert_eq!(models, ["a.onnx", "b.onnx"]);
+    let mut other = TacticTable::new();
+    other.measured_for(purpose("c.onnx"));
+    table.merge(other);
+    assert_eq!(table.purposes().count(), 3);
+}
