@@ -14,6 +14,7 @@ mod devices;
 mod error;
 mod explain;
 mod instance;
+pub mod export;
 mod network;
 mod paper;
 mod policies;
@@ -40,6 +41,9 @@ pub use tactician_cuda as cuda;
 pub use tactician_device::{Device, DeviceError, DeviceInfo, Isa};
 pub use tactician_onnx::ImportError;
 pub use tactician_passes as passes;
+pub use tactician_passes::{
+    FusionPolicy, Greedy, IoSaved, Largest, NoFusion, POLICIES, TensorRt, policy_named,
+};
 pub use tactician_plan::{LoadError, MAGIC as PLAN_MAGIC, Needs, Place, Plan, PlanMeta, SaveError, Step};
 pub use tactician_reference as reference;
 pub use tactician_report as report;
