@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Policies(Policies),
     /// Build several times from nothing and tell what changed, and what that cost
     Churn(Churn),
+    /// Write a tactic table as a data set: CSV, Parquet or JSON, one row a measurement
+    Export(Export),
     /// List the devices that plans can be built for on this machine
     Devices(Devices),
     /// Build ResNet-50 (or a model of yours) for three budgets from one measuring pass, and run it on a photo
@@ -242,6 +244,47 @@ pub(crate) struct Inspect {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// Write a tactic table as a data set: CSV, Parquet or JSON, one row a measurement
+///
+/// A row is one tactic measured (or refused) on one problem in one context, which is a device with its libraries, kernel
+/// sources and timing protocol. Columns say what the context is, what the problem is in numbers (sizes, operations, bytes,
+/// arithmetic intensity), what the tactic is (family, layouts, scratch), and what came out (verdict, reason, times, noise,
+/// errors). docs/research.md explains every column. What does not apply or is not known is empty in CSV and null in JSON
+/// and Parquet.
+///
+/// Tables keep what was measured, not what was chosen: every tactic that lost is here too.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXPORT_EXAMPLES, group = clap::ArgGroup::new("format").required(true))]
+pub(crate) struct Export {
+    /// The table, as `build --table` writes it
+    pub(crate) table: PathBuf,
+    /// Comma-separated values with a header
+    #[arg(long, group = "format")]
+    pub(crate) csv: bool,
+    /// Apache Parquet; needs --output
+    #[arg(long, group = "format", requires = "output")]
+    pub(crate) parquet: bool,
+    /// A JSON array of objects, one a line
+    #[arg(long, group = "format")]
+    pub(crate) json: bool,
+    /// Only problems whose text contains this, such as `conv` or `f16[`
+    #[arg(long, value_name = "SUBSTRING")]
+    pub(crate) problem: Option<String>,
+    /// Only tactics whose name begins with this, such as `conv.cpu.winograd`
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) tactic: Option<String>,
+    /// Where the data set goes; a file there is replaced when the new one is whole [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  tactician build zoo:resnet18 --threads 1 --table t.tac -o r.plan
+  tactician export t.tac --csv -o t.csv
+  tactician export t.tac --parquet --problem 'conv ' -o convolutions.parquet
+  tactician export t.tac --json --tactic conv.cpu.winograd | head";
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {

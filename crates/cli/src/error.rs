@@ -39,6 +39,10 @@ pub(crate) enum CliError {
     Npy(#[from] NpyError),
     #[error(transparent)]
     Table(#[from] TableError),
+    #[error(transparent)]
+    Export(#[from] tactician::export::ExportError),
+    #[error("{path} is the table itself, which the data set would replace; give another file to --output")]
+    OverTable { path: PathBuf },
     #[error("could not {action} {path}: {source}")]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error("could not print: {0}")]

@@ -7,6 +7,7 @@ mod demo;
 mod devices;
 mod error;
 mod explain;
+mod export;
 mod inspect;
 mod output;
 mod photo;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Replan(a) => sweep::replan(&a),
         Command::Policies(a) => policies::run(&a),
         Command::Churn(a) => policies::churn(&a),
+        Command::Export(a) => export::run(&a),
         Command::Devices(a) => devices::run(&a),
         Command::Demo(a) => demo::run(&a),
     };

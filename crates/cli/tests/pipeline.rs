@@ -74,6 +74,39 @@ fn figures_are_json() {
 }
 
 #[test]
+fn tables_are_exported() {
+    let (dir, _plan) = built();
+    let table = dir.file("t.table");
+    let rows = json(&["export", &table, "--json"]);
+    let rows = rows.as_array().unwrap();
+    assert!(rows.len() > 2);
+    assert!(
+        rows.iter().all(|r| r["device"] == "cpu" && r["threads"] == 1 && r["flops"].is_u64()),
+        "{rows:?}"
+    );
+    let conv = rows.iter().find(|r| r["op"] == "conv" && r["verdict"] == "timed").unwrap();
+    assert!(conv["median_us"].as_f64().unwrap() > 0.0);
+    assert_eq!((&conv["in_channels"], &conv["kernel_h"], &conv["out_w"]), (&2.into(), &3.into(), &6.into()));
+    // 72 results of 18 products each, and a ReLU.
+    assert_eq!((&conv["anchor_flops"], &conv["flops"]), (&2592.into(), &2664.into()));
+    let csv = good(&["export", &table, "--csv"]);
+    assert_eq!(csv.lines().count(), rows.len() + 1);
+    let prefix = json(&["export", &table, "--json", "--tactic", "conv.", "--problem", "conv"]);
+    assert!(prefix.as_array().unwrap().iter().all(|r| r["tactic"].as_str().unwrap().starts_with("conv.")));
+    let file = dir.file("d.parquet");
+    assert!(good(&["export", &table, "--parquet", "-o", &file]).contains("rows of"));
+    assert!(std::fs::read(&file).unwrap().starts_with(b"PAR1"));
+    let none = run(&["export", &table, "--csv", "--tactic", "magic"]);
+    assert!(none.status.success() && String::from_utf8_lossy(&none.stderr).contains("--tactic"));
+    bad(&["export", &table, "--csv", "-o", &table], &["t.table", "--output"]);
+    bad(&["export", &dir.file("m.plan"), "--csv"], &["m.plan", "tactic table"]);
+    bad(&["export", &table, "--csv", "-o", &dir.file("no/such.csv")], &["no/such.csv", "folder"]);
+    assert_eq!(dir.list(), ["d.parquet", "m.onnx", "m.plan", "t.table", "t.table.lock"]);
+    let help = good(&["help", "export"]);
+    assert!(help.contains("Examples:") && help.contains("research.md"), "{help}");
+}
+
+#[test]
 fn the_demo_tells_its_story() {
     let dir = Folder::new();
     let plan = dir.file("demo.plan");
@@ -90,7 +123,7 @@ fn the_demo_tells_its_story() {
 
 #[test]
 fn help_documents_everything() {
-    for command in ["build", "run", "bench", "inspect", "devices", "demo"] {
+    for command in ["build", "run", "bench", "inspect", "export", "devices", "demo"] {
         assert!(good(&["--help"]).contains(command));
         let help = good(&["help", command]);
         assert!(help.contains("--json"), "{help}");
@@ -135,6 +168,9 @@ fn wrong_arguments_exit_with_2() {
         &["build", "m.onnx", "-o", "p", "--tactics", "own,cudnn"],
         &["bench", "p", "--seconds", "-1"],
         &["run", "p", "--input", "x"],
+        &["export", "t"],
+        &["export", "t", "--csv", "--json"],
+        &["export", "t", "--parquet"],
     ] {
         let out = run(args);
         assert_eq!(out.status.code(), Some(2), "{args:?}");
