@@ -64,3 +64,8 @@ pub use tactician_ir::{NetworkBuilder, Weights};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the page for researchers, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/research.md")]
+struct Research;

@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::Field;
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::record::Field;
 use serde_json::Value as Json;
 use tactician_ir::{DType, WindowFeatures};
 use tactician_tune::{Timing, Verdict};
