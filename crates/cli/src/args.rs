@@ -48,6 +48,14 @@ pub(crate) enum Command {
     /// Build several times from nothing and tell what changed, and what that cost
     Churn(Churn),
     /// Write a tactic table as a data set: CSV, Parquet or JSON, one row a measurement
+    ///
+    /// A row is one tactic measured (or refused) on one problem in one context, which is a device with its libraries, kernel
+    /// sources and timing protocol. Columns say what the context is, what the problem is in numbers (sizes, operations, bytes,
+    /// arithmetic intensity), what the tactic is (family, layouts, scratch), and what came out (verdict, reason, times, noise,
+    /// errors). docs/research.md explains every column. What does not apply or is not known is empty in CSV and null in JSON
+    /// and Parquet.
+    ///
+    /// Tables keep what was measured, not what was chosen: every tactic that lost is here too.
     Export(Export),
     /// List the devices that plans can be built for on this machine
     Devices(Devices),
@@ -245,15 +253,6 @@ pub(crate) struct Inspect {
     pub(crate) json: bool,
 }
 
-/// Write a tactic table as a data set: CSV, Parquet or JSON, one row a measurement
-///
-/// A row is one tactic measured (or refused) on one problem in one context, which is a device with its libraries, kernel
-/// sources and timing protocol. Columns say what the context is, what the problem is in numbers (sizes, operations, bytes,
-/// arithmetic intensity), what the tactic is (family, layouts, scratch), and what came out (verdict, reason, times, noise,
-/// errors). docs/research.md explains every column. What does not apply or is not known is empty in CSV and null in JSON
-/// and Parquet.
-///
-/// Tables keep what was measured, not what was chosen: every tactic that lost is here too.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXPORT_EXAMPLES, group = clap::ArgGroup::new("format").required(true))]
 pub(crate) struct Export {
