@@ -84,7 +84,8 @@ fn tables_are_exported() {
         rows.iter().all(|r| r["device"] == "cpu" && r["threads"] == 1 && r["flops"].is_u64()),
         "{rows:?}"
     );
-    let conv = rows.iter().find(|r| r["op"] == "conv" && r["verdict"] == "timed").unwrap();
+    let fused = |r: &&Value| r["op"] == "conv" && r["epilogue_ops"] == 1 && r["verdict"] == "timed";
+    let conv = rows.iter().find(fused).unwrap();
     assert!(conv["median_us"].as_f64().unwrap() > 0.0);
     assert_eq!((&conv["in_channels"], &conv["kernel_h"], &conv["out_w"]), (&2.into(), &3.into(), &6.into()));
     // 72 results of 18 products each, and a ReLU.
