@@ -162,6 +162,11 @@ pub const COLUMNS: &[Column] = &[
     ),
     text("output_layout", "likewise", |r| Value::Text(r.row.output.to_string().into())),
     whole("workspace", "scratch, in bytes", |r| count(r.row.workspace)),
+    whole(
+        "packed_bytes",
+        "packed weights and code that a plan holds for it, in bytes; 0 where that is not known",
+        |r| count(r.row.constants),
+    ),
     text("verdict", "`timed`; `wrong`: outside the error bound; `failed`: did not run", |r| {
         words(match r.row.verdict {
             Verdict::Timed(_) => "timed",

@@ -45,6 +45,7 @@ fn row(verdict: Verdict) -> Row {
         inputs: vec![Layout::Plain, Layout::Blocked(16)],
         output: Layout::ChannelsLast,
         workspace: 1 << 20,
+        constants: 64,
         verdict,
     }
 }
@@ -122,6 +123,7 @@ fn columns_hold_what_was_measured() {
         ("input_layouts", text("plain c16")),
         ("output_layout", text("nhwc")),
         ("workspace", Value::Integer(1 << 20)),
+        ("packed_bytes", Value::Integer(64)),
         ("reason", Value::Absent),
         ("median_us", Value::Float(12.5)),
         ("min_us", Value::Float(0.1 + 0.2)),
