@@ -1,166 +1,263 @@
-//! What cuDNN families share: the epilogues that its engines fuse.
+//! What the families on cuDNN share: how a problem becomes an operation graph, and the engines of the graph tactics.
+//!
+//! ```text
+//!  Problem ──family──▶ Description {View, anchor's tensors} ──finish──▶ Call {GraphSpec, passes} ──tactics──▶ [Tactic]
+//! ```
+//!
+//! Each engine configuration that cuDNN's heuristics propose is a tactic: `e41` is its engine, `k2=3` a setting by
+//! cuDNN's numbers. Nothing is compiled to list them. `tf32` marks engines that cut `f32` factors to TF32.
 
-use tactician_cuda::cudnn::{Function, GraphSpec, NodeSpec, Role, TensorSpec};
-use tactician_ir::Problem;
-use tactician_types::{Binary, DType, Expr, ExprId, ExprNode, Growth, Layout, Unary};
+mod chain;
+mod lower;
+mod pool;
 
-use crate::cuda::Use;
-use crate::epilogue::{Spread, spread};
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
-/// An epilogue as cuDNN's engines know it: the anchor's result, plus a residual, plus a bias, then a function.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Chain {
-    /// The problem's operand that is added element by element.
-    pub(crate) residual: Option<usize>,
-    /// The problem's operand that is added channel by channel.
-    pub(crate) bias: Option<usize>,
-    /// What is done to the sum.
-    pub(crate) function: Option<Function>,
-}
+pub(crate) use chain::Chain;
+pub(crate) use pool::{Windows, pool};
+use tactician_cuda::cudnn::{self, Candidate, CudnnStep, GraphSpec, NodeSpec, Role, TensorSpec};
+use tactician_device::{CudaInfo, DeviceInfo};
+use tactician_ir::{Problem, Tensor};
+use tactician_types::{DType, Growth, Layout};
+
+use crate::Tactic;
+use crate::cuda::{DeviceStep, step_tactic};
+use crate::pointwise_cpu::{Pass, pass};
+use crate::pointwise_cuda::uses;
 
 /// What becomes of `f32` inputs on tensor cores: TF32 keeps 10 bits behind the leading one, so each is off by less than
 /// 2⁻¹⁰ of itself, whether it is rounded or cut.
 pub(crate) const TF32: Growth = Growth { inputs: (2.0 + 1.0 / 1024.0) / 1024.0, ..Growth::NONE };
 
-/// Most operands of a sum that are looked at.
-const MOST_TERMS: usize = 4;
-
-impl Chain {
-    /// The epilogue of a problem, if it has this form.
-    pub(crate) fn of(problem: &Problem) -> Option<Chain> {
-        let epilogue = &problem.epilogue;
-        let (sum, function) = function(epilogue);
-        let mut chain = Chain { function, ..Chain::default() };
-        let mut anchor = 0;
-        for input in terms(epilogue, sum)? {
-            if input == 0 {
-                anchor += 1;
-                continue;
-            }
-            let operand = problem.anchor_operands + usize::from(input) - 1;
-            let ty = &problem.operands.get(operand)?.ty;
-            let one_channel = problem.result.sizes()?.get(1) == Some(&1);
-            let place = match spread(ty, &problem.result) {
-                Spread::Full => &mut chain.residual,
-                Spread::PerChannel => &mut chain.bias,
-                Spread::Scalar if one_channel => &mut chain.bias,
-                _ => return None,
-            };
-            if place.replace(operand).is_some() {
-                return None;
-            }
-        }
-        (anchor == 1).then_some(chain)
-    }
-
-    /// How the epilogue's operands are passed, in order. `None` when one is not used.
-    pub(crate) fn uses(&self, problem: &Problem) -> Option<Vec<Use>> {
-        (problem.anchor_operands..problem.operands.len())
-            .map(|i| match Some(i) {
-                i if i == self.residual => Some(Use::As(Layout::ChannelsLast)),
-                i if i == self.bias => Some(Use::As(Layout::Plain)),
-                _ => None,
-            })
-            .collect()
-    }
-
-    /// Puts the epilogue behind the anchor: makes the anchor's result and adds the nodes. Residual before bias: only in
-    /// that order do cuDNN's engines that are compiled already match. `anchor` makes the anchor's node from the number
-    /// of its result.
-    pub(crate) fn append(
-        &self,
-        graph: &mut GraphSpec,
-        dtype: DType,
-        sizes: &[u64],
-        anchor: impl FnOnce(u16) -> NodeSpec,
-    ) {
-        let channel: Vec<u64> = sizes.iter().enumerate().map(|(i, &n)| if i == 1 { n } else { 1 }).collect();
-        let mut steps: Vec<(Function, Option<(usize, &[u64])>)> = Vec::new();
-        steps.extend(self.residual.map(|r| (Function::Add, Some((r, sizes)))));
-        steps.extend(self.bias.map(|b| (Function::Add, Some((b, &channel[..])))));
-        steps.extend(self.function.map(|f| (f, None)));
-        let mut add = |spec: TensorSpec| {
-            graph.tensors.push(spec);
-            (graph.tensors.len() - 1) as u16
-        };
-        let result = |last: bool| match last {
-            true => TensorSpec::channels_last(dtype, sizes, Role::Output(0)),
-            false => TensorSpec::channels_last(DType::F32, sizes, Role::Virtual),
-        };
-        let mut at = add(result(steps.is_empty()));
-        let mut nodes = vec![anchor(at)];
-        for (i, (function, operand)) in steps.iter().enumerate() {
-            let b =
-                operand.map(|(n, sizes)| add(TensorSpec::channels_last(dtype, sizes, Role::Input(n as u16))));
-            let y = add(result(i + 1 == steps.len()));
-            nodes.push(NodeSpec::Pointwise { function: *function, x: at, b, y });
-            at = y;
-        }
-        graph.nodes.extend(nodes);
-    }
+/// How a graph sees the axes of a problem's result.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct View {
+    /// For each axis of the graph, the axes of the result that it runs over: none for an axis of size 1.
+    pub(crate) axes: Vec<Range<usize>>,
+    /// The layout of the result, and of operands like it.
+    pub(crate) layout: Layout,
+    /// Whether the graph's tensors are described as channels last.
+    pub(crate) channels_last: bool,
 }
 
-/// The inputs that a node sums, if it is a sum of inputs.
-fn terms(epilogue: &Expr, root: ExprId) -> Option<Vec<u16>> {
-    let (mut open, mut found) = (vec![root], Vec::new());
-    while let Some(id) = open.pop() {
-        match epilogue.nodes()[id as usize] {
-            ExprNode::Input(i) => found.push(i),
-            ExprNode::Binary(Binary::Add, a, b) => open.extend([a, b]),
+impl View {
+    /// Images of one to three spatial axes. cuDNN knows no fewer than two: one more of size 1 makes two of one.
+    pub(crate) fn images(rank: usize, layout: Layout) -> Option<View> {
+        let mut axes: Vec<Range<usize>> = (0..rank).map(|a| a..a + 1).collect();
+        match rank {
+            3 => axes.insert(2, 2..2),
+            4 | 5 => {}
             _ => return None,
         }
-        if found.len() + open.len() > MOST_TERMS {
+        Some(View { axes, layout, channels_last: layout == Layout::ChannelsLast })
+    }
+
+    /// Axes of the graph.
+    pub(crate) fn rank(&self) -> usize {
+        self.axes.len()
+    }
+
+    /// Sizes along the graph's axes of a tensor with the result's axes.
+    pub(crate) fn sizes(&self, of: &[usize]) -> Option<Vec<u64>> {
+        let product =
+            |r: &Range<usize>| of.get(r.clone())?.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64));
+        self.axes.iter().map(product).collect()
+    }
+
+    /// The same of an operand that is broadcast to the result; `None` when an axis of the graph has a part of it.
+    fn spread(&self, operand: &[usize], result: &[usize]) -> Option<Vec<u64>> {
+        let (own, whole) = (self.sizes(operand)?, self.sizes(result)?);
+        own.iter().zip(&whole).all(|(&o, &r)| o == r || o == 1).then_some(own)
+    }
+
+    fn tensor(&self, dtype: DType, sizes: &[u64], role: Role) -> TensorSpec {
+        match self.channels_last {
+            true => TensorSpec::channels_last(dtype, sizes, role),
+            false => TensorSpec::plain(dtype, sizes, role),
+        }
+    }
+}
+
+/// A problem on its way to a graph. Operand `i` is input `i` of the step.
+pub(crate) struct Description<'p> {
+    pub(crate) problem: &'p Problem,
+    pub(crate) dtype: DType,
+    pub(crate) graph: GraphSpec,
+    view: View,
+    /// Sizes of the result along the graph's axes.
+    sizes: Vec<u64>,
+    passes: Vec<Option<Pass>>,
+}
+
+impl<'p> Description<'p> {
+    /// An empty graph; `None` when the problem's types are not one that cuDNN computes with here.
+    pub(crate) fn new(problem: &'p Problem, view: View) -> Option<Description<'p>> {
+        let dtype = problem.output.dtype;
+        let mut types = problem.operands.iter().map(|o| o.ty.dtype).chain([problem.result.dtype]);
+        if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) || !types.all(|t| t == dtype) {
             return None;
         }
+        Some(Description {
+            problem,
+            dtype,
+            graph: GraphSpec { tensors: vec![], nodes: vec![] },
+            sizes: view.sizes(&problem.result.sizes()?)?,
+            view,
+            passes: vec![None; problem.operands.len()],
+        })
     }
-    Some(found)
-}
 
-/// The outermost function of an epilogue that cuDNN knows, and the node that it is applied to; the result itself when
-/// there is none.
-fn function(epilogue: &Expr) -> (ExprId, Option<Function>) {
-    let root = epilogue.root();
-    let nodes = epilogue.nodes();
-    if let Some((x, upper)) = clamp(epilogue, root) {
-        return (x, Some(Function::Relu { upper }));
+    /// Adds a tensor and returns its number.
+    pub(crate) fn add(&mut self, tensor: TensorSpec) -> u16 {
+        self.graph.tensors.push(tensor);
+        (self.graph.tensors.len() - 1) as u16
     }
-    match nodes[root as usize] {
-        ExprNode::Unary(Unary::Sigmoid, x) => return (x, Some(Function::Sigmoid)),
-        ExprNode::Unary(Unary::Tanh, x) => return (x, Some(Function::Tanh)),
-        ExprNode::Binary(Binary::Mul, a, b) => {
-            let gates = |x: ExprId, s: ExprId| nodes[s as usize] == ExprNode::Unary(Unary::Sigmoid, x);
-            if let Some(x) = [(a, b), (b, a)].into_iter().find(|&(x, s)| gates(x, s)).map(|p| p.0) {
-                return (x, Some(Function::Swish));
-            }
+
+    /// Adds an operand of the anchor that is passed whole in a layout, as the graph describes it.
+    pub(crate) fn operand(&mut self, i: usize, layout: Layout, tensor: TensorSpec) -> Option<u16> {
+        self.pass(i, Pass { mask: 0, layout, sizes: self.problem.operands.get(i)?.ty.sizes()? })?;
+        Some(self.add(TensorSpec { role: Role::Input(u16::try_from(i).ok()?), ..tensor }))
+    }
+
+    /// Adds an operand of the anchor with the axes of the result, in its layout.
+    pub(crate) fn image(&mut self, i: usize) -> Option<u16> {
+        let sizes = self.view.sizes(&self.problem.operands.get(i)?.ty.sizes()?)?;
+        let tensor = self.view.tensor(self.dtype, &sizes, Role::Virtual);
+        self.operand(i, self.view.layout, tensor)
+    }
+
+    /// Adds an operand that is broadcast to the result as `pass` says, or finds it.
+    pub(crate) fn broadcast(&mut self, i: usize, pass: Pass) -> Option<u16> {
+        let role = Role::Input(u16::try_from(i).ok()?);
+        if let Some(known) = self.graph.tensors.iter().position(|t| t.role == role) {
+            return u16::try_from(known).ok();
         }
-        _ => {}
+        let sizes = self.view.spread(&pass.sizes, &self.problem.result.sizes()?)?;
+        self.pass(i, pass)?;
+        let tensor = self.view.tensor(self.dtype, &sizes, role);
+        Some(self.add(tensor))
     }
-    (root, None)
-}
 
-/// What a ReLU at a node is applied to, and its upper bound if it has one. A lower bound of 0 and an upper one above it
-/// may stand in either order.
-fn clamp(epilogue: &Expr, root: ExprId) -> Option<(ExprId, Option<f64>)> {
-    let nodes = epilogue.nodes();
-    let (mut at, mut low, mut high) = (root, false, None);
-    loop {
-        let constant = |a: ExprId, b: ExprId| match (nodes[a as usize], nodes[b as usize]) {
-            (_, ExprNode::Const(c)) => Some((a, c.as_f64())),
-            (ExprNode::Const(c), _) => Some((b, c.as_f64())),
-            _ => None,
+    /// The same for an operand of the epilogue.
+    fn epilogue_operand(&mut self, i: usize) -> Option<u16> {
+        let result = self.problem.result.sizes()?;
+        let pass = pass(self.problem.operands.get(i)?, &result, self.view.layout)?;
+        self.broadcast(i, pass)
+    }
+
+    fn pass(&mut self, i: usize, pass: Pass) -> Option<()> {
+        *self.passes.get_mut(i)? = Some(pass);
+        Some(())
+    }
+
+    /// Adds a tensor of the result's sizes; in `f32` if it is virtual.
+    fn result(&mut self, role: Role) -> u16 {
+        let dtype = if role == Role::Virtual { DType::F32 } else { self.dtype };
+        let tensor = self.view.tensor(dtype, &self.sizes, role);
+        self.add(tensor)
+    }
+
+    /// Whether a tensor has the result's sizes.
+    fn is_whole(&self, tensor: u16) -> bool {
+        self.graph.tensors[usize::from(tensor)].sizes == self.sizes
+    }
+
+    /// Adds the anchor's node, which `anchor` makes from the number of its result, and the epilogue. `None` when cuDNN
+    /// has no words for it.
+    pub(crate) fn finish(mut self, anchor: impl FnOnce(u16) -> NodeSpec) -> Option<Call> {
+        let first = self.result(Role::Virtual);
+        self.graph.nodes.push(anchor(first));
+        let chain = if self.view.channels_last { Chain::of(self.problem) } else { None };
+        let last = match chain {
+            Some(chain) => chain.append(&mut self, first)?,
+            None => lower::append(&mut self, first)?,
         };
-        match nodes[at as usize] {
-            ExprNode::Unary(Unary::Relu, x) if !low => (at, low) = (x, true),
-            ExprNode::Binary(Binary::Max, a, b) if !low => match constant(a, b) {
-                Some((x, 0.0)) => (at, low) = (x, true),
-                _ => break,
-            },
-            ExprNode::Binary(Binary::Min, a, b) if high.is_none() => match constant(a, b) {
-                Some((x, u)) if u > 0.0 && u.is_finite() => (at, high) = (x, Some(u)),
-                _ => break,
-            },
-            _ => break,
-        }
+        let output = self.view.tensor(self.dtype, &self.sizes, Role::Output(0));
+        *self.graph.tensors.get_mut(usize::from(last))? = output;
+        self.graph.check().ok()?;
+        let passes = self.passes.into_iter().collect::<Option<Vec<Pass>>>()?;
+        Some(Call { graph: self.graph, passes, output: self.view.layout })
     }
-    low.then_some((at, high))
 }
+
+/// A problem as a graph: its arguments are the problem's operands, in order, passed so, and its output.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) graph: GraphSpec,
+    pub(crate) passes: Vec<Pass>,
+    pub(crate) output: Layout,
+}
+
+impl Call {
+    /// A tactic for each engine configuration that may be taken, its name behind `prefix`.
+    pub(crate) fn tactics(&self, prefix: &str, problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
+        let Some(cuda) = device.cuda() else { return vec![] };
+        // Engine lists are facts about a version: another one's would be about another device.
+        if cuda.cudnn.is_none() || cuda.cudnn != cudnn::version() {
+            return vec![];
+        }
+        let Ok(found) = cudnn::candidates(&self.graph, cuda) else { return vec![] };
+        found.iter().filter_map(|c| self.tactic(prefix, problem, cuda, c)).collect()
+    }
+
+    /// The tactic of an engine configuration; `None` for those whose results may differ from run to run or whose errors
+    /// exceed what summation explains.
+    fn tactic(
+        &self,
+        prefix: &str,
+        problem: &Problem,
+        cuda: &CudaInfo,
+        candidate: &Candidate,
+    ) -> Option<Tactic> {
+        // Shortened inputs could be of a type with a smaller range.
+        if !candidate.is_deterministic() || candidate.sums_loosely() || candidate.shortens_inputs() {
+            return None;
+        }
+        // Engines that multiply nothing are marked too.
+        let multiplies = |n: &NodeSpec| matches!(n, NodeSpec::Convolution { .. } | NodeSpec::MatMul { .. });
+        let tf32 = problem.output.dtype == DType::F32
+            && candidate.uses_tensor_cores()
+            && self.graph.nodes.iter().any(multiplies);
+        let (suffix, growth) = if tf32 { (".tf32", TF32) } else { ("", Growth::NONE) };
+        let cudnn_step = CudnnStep::new(self.graph.clone(), candidate);
+        let step = DeviceStep {
+            kernel: cudnn::NAME,
+            params: encode(&cudnn_step),
+            code: None,
+            scratch: candidate.workspace,
+        };
+        let id = format!("{prefix}{candidate}{suffix}");
+        let tactic = step_tactic(id, problem, uses(problem, &self.passes), self.output, growth, step)?;
+        Some(if candidate.compiles() { with_plan(tactic, cudnn_step, cuda.clone()) } else { tactic })
+    }
+}
+
+fn encode(step: &CudnnStep) -> Vec<u8> {
+    postcard::to_stdvec(step).expect("plain data always encodes")
+}
+
+/// The tactic with its compiled plan kept in the step's parameters. It is compiled once, when it is first emitted; where
+/// that fails the parameters stay without, and preparing the step says why.
+fn with_plan(tactic: Tactic, step: CudnnStep, cuda: CudaInfo) -> Tactic {
+    let inner = tactic.emit.clone();
+    let compiled: OnceLock<Vec<u8>> = OnceLock::new();
+    let emit = move |constants: &[Option<Tensor>]| {
+        let params = compiled.get_or_init(|| {
+            let mut step = step.clone();
+            // An error leaves the step as it is.
+            let _ = step.keep_plan(&cuda);
+            encode(&step)
+        });
+        let mut emission = inner(constants)?;
+        for s in &mut emission.steps {
+            s.params.clone_from(params);
+        }
+        Ok(emission)
+    };
+    Tactic { emit: Arc::new(emit), ..tactic }
+}
+
+#[cfg(test)]
+#[path = "cudnn_tests.rs"]
+pub(crate) mod tests;

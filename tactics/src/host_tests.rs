@@ -288,5 +288,14 @@ fn tactics_are_named_after_their_families() {
     let names = families();
     assert!(names.len() == ALL.len() + 1 && names.is_sorted() && names.contains(&"host.cpu"));
     let foreign: Vec<&str> = names.into_iter().filter(|n| library_of(n).is_some()).collect();
-    assert_eq!(foreign, ["conv.cublaslt", "conv.cudnn", "matmul.cublaslt"]);
+    let expected = [
+        "conv.cublaslt",
+        "conv.cudnn",
+        "matmul.cublaslt",
+        "matmul.cudnn",
+        "norm.cudnn",
+        "pool.cudnn",
+        "reduce.cudnn",
+    ];
+    assert_eq!(foreign, expected);
 }

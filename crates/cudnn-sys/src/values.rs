@@ -42,6 +42,11 @@ values! {
         OPERATIONGRAPH = 15,
         VARIANT_PACK = 16,
         TENSOR = 17,
+        MATMUL = 18,
+        OPERATION_MATMUL = 19,
+        RESAMPLE = 24,
+        OPERATION_RESAMPLE_FWD = 25,
+        OPERATION_NORM_FORWARD = 29,
         DEVICEPROP = 38,
     }
 
@@ -94,6 +99,7 @@ values! {
         TENSOR_STRIDES = 903,
         TENSOR_UNIQUE_ID = 906,
         TENSOR_IS_VIRTUAL = 907,
+        TENSOR_IS_BY_VALUE = 908,
         VARIANT_PACK_UNIQUE_IDS = 1000,
         VARIANT_PACK_DATA_POINTERS = 1001,
         VARIANT_PACK_WORKSPACE = 1003,
@@ -107,6 +113,30 @@ values! {
         ENGINE_NUMERICAL_NOTE = 1303,
         ENGINE_BEHAVIOR_NOTE = 1305,
         ENGINE_DEVICEPROP = 1307,
+        MATMUL_COMP_TYPE = 1500,
+        OPERATION_MATMUL_ADESC = 1520,
+        OPERATION_MATMUL_BDESC = 1521,
+        OPERATION_MATMUL_CDESC = 1522,
+        OPERATION_MATMUL_DESC = 1523,
+        RESAMPLE_MODE = 1700,
+        RESAMPLE_COMP_TYPE = 1701,
+        RESAMPLE_SPATIAL_DIMS = 1702,
+        RESAMPLE_POST_PADDINGS = 1703,
+        RESAMPLE_PRE_PADDINGS = 1704,
+        RESAMPLE_STRIDES = 1705,
+        RESAMPLE_WINDOW_DIMS = 1706,
+        RESAMPLE_NAN_PROPAGATION = 1707,
+        RESAMPLE_PADDING_MODE = 1708,
+        OPERATION_RESAMPLE_FWD_XDESC = 1710,
+        OPERATION_RESAMPLE_FWD_YDESC = 1711,
+        OPERATION_RESAMPLE_FWD_DESC = 1716,
+        OPERATION_NORM_FWD_MODE = 2000,
+        OPERATION_NORM_FWD_PHASE = 2001,
+        OPERATION_NORM_FWD_XDESC = 2002,
+        OPERATION_NORM_FWD_SCALE_DESC = 2005,
+        OPERATION_NORM_FWD_BIAS_DESC = 2006,
+        OPERATION_NORM_FWD_EPSILON_DESC = 2007,
+        OPERATION_NORM_FWD_YDESC = 2013,
         DEVICEPROP_DEVICE_ID = 2700,
         DEVICEPROP_HANDLE = 2701,
         DEVICEPROP_JSON_REPRESENTATION = 2702,
@@ -129,8 +159,12 @@ values! {
         POINTWISE_MODE = 14,
         BACKEND_DESCRIPTOR = 15,
         BEHAVIOR_NOTE = 19,
+        RESAMPLE_MODE = 21,
+        PADDING_MODE = 22,
         INT32 = 23,
         CHAR = 24,
+        NORM_MODE = 27,
+        NORM_FWD_PHASE = 28,
     }
 
     /// `cudnnDataType_t`, each `CUDNN_DATA_…`.
@@ -150,16 +184,56 @@ values! {
         PROPAGATE_NAN = 1,
     }
 
+    /// `cudnnResampleMode_t`, each `CUDNN_RESAMPLE_…`.
+    ResampleMode {
+        AVGPOOL_INCLUDE_PADDING = 2,
+        MAXPOOL = 3,
+        AVGPOOL_EXCLUDE_PADDING = 4,
+    }
+
+    /// `cudnnPaddingMode_t`, each `CUDNN_…`.
+    PaddingMode {
+        ZERO_PAD = 0,
+        NEG_INF_PAD = 1,
+    }
+
+    /// `cudnnBackendNormMode_t`, each `CUDNN_…`.
+    NormMode {
+        LAYER_NORM = 0,
+        INSTANCE_NORM = 1,
+        RMS_NORM = 4,
+    }
+
+    /// `cudnnBackendNormFwdPhase_t`, each `CUDNN_…`.
+    NormPhase {
+        NORM_FWD_INFERENCE = 0,
+    }
+
     /// `cudnnPointwiseMode_t`, each `CUDNN_POINTWISE_…`.
     PointwiseMode {
         ADD = 0,
         MUL = 1,
+        MIN = 2,
+        MAX = 3,
+        SQRT = 4,
+        DIV = 6,
+        SUB = 9,
+        ABS = 10,
+        CEIL = 11,
+        COS = 12,
+        EXP = 13,
+        FLOOR = 14,
+        LOG = 15,
+        NEG = 16,
+        SIN = 18,
+        TAN = 19,
+        ERF = 20,
+        RECIPROCAL = 22,
         RELU_FWD = 100,
         TANH_FWD = 101,
         SIGMOID_FWD = 102,
-        GELU_FWD = 104,
+        SOFTPLUS_FWD = 105,
         SWISH_FWD = 106,
-        GELU_APPROX_TANH_FWD = 107,
     }
 
     /// `cudnnBackendHeurMode_t`, each `CUDNN_HEUR_MODE_…`.

@@ -205,7 +205,7 @@ pub(crate) fn whole_step(
 }
 
 /// What becomes of operands that are passed so.
-fn uses(problem: &Problem, passes: &[Pass]) -> Vec<Use> {
+pub(crate) fn uses(problem: &Problem, passes: &[Pass]) -> Vec<Use> {
     let one = |(p, constant): (&Pass, bool)| {
         if !constant {
             return Use::As(p.layout);

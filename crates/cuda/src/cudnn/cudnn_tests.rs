@@ -154,11 +154,11 @@ fn refuses_engines_that_are_not_there() {
 }
 
 /// Lengths of the arguments of a graph, and its step in postcard.
-fn encoded(step: &CudnnStep) -> (Vec<u8>, ArgBytes) {
+pub(super) fn encoded(step: &CudnnStep) -> (Vec<u8>, ArgBytes) {
     (postcard::to_stdvec(step).unwrap(), step.graph.check().unwrap_or_default())
 }
 
-fn decode(params: &[u8], args: &ArgBytes, scratch: u64) -> Result<CudnnStep, DeviceError> {
+pub(super) fn decode(params: &[u8], args: &ArgBytes, scratch: u64) -> Result<CudnnStep, DeviceError> {
     let (inputs, outputs) = (&args.inputs[..], &args.outputs[..]);
     CudnnStep::decode(&StepDesc { kernel: NAME, params, inputs, outputs, scratch, code: None })
 }

@@ -71,7 +71,11 @@ attributes! {
     tactician_cudnn_sys::NanPropagation => NAN_PROPAGATION,
     tactician_cudnn_sys::NumericalNote => NUMERICAL_NOTE,
     tactician_cudnn_sys::BehaviorNote => BEHAVIOR_NOTE,
+    tactician_cudnn_sys::NormMode => NORM_MODE,
+    tactician_cudnn_sys::NormPhase => NORM_FWD_PHASE,
+    tactician_cudnn_sys::PaddingMode => PADDING_MODE,
     tactician_cudnn_sys::PointwiseMode => POINTWISE_MODE,
+    tactician_cudnn_sys::ResampleMode => RESAMPLE_MODE,
     CBool => BOOLEAN,
 }
 

@@ -1,13 +1,14 @@
 //! From a [`GraphSpec`] to cuDNN's operation graph.
 
 use tactician_cudnn_sys::{
-    AttributeName, ConvolutionMode, Cudnn, DataType, DescriptorType, NanPropagation, PointwiseMode,
+    AttributeName, ConvolutionMode, Cudnn, DataType, DescriptorType, NanPropagation, NormMode, NormPhase,
+    PaddingMode, PointwiseMode, ResampleMode,
 };
 use tactician_device::DeviceError;
 use tactician_types::DType;
 
 use super::descriptor::{CBool, Descriptor};
-use super::spec::{Function, GraphSpec, NodeSpec, Role, TENSOR_ALIGNMENT, TensorSpec};
+use super::spec::{Function, GraphSpec, NodeSpec, NormKind, PoolKind, Role, TENSOR_ALIGNMENT, TensorSpec};
 
 /// A finalized operation graph, with the descriptors that it was made of.
 pub(crate) struct OperationGraph {
@@ -30,14 +31,23 @@ impl OperationGraph {
         }
         let (mut operations, mut parts) = (Vec::new(), Vec::new());
         for node in &spec.nodes {
+            let tensor = |i: u16| &tensors[usize::from(i)];
             let (operation, inner) = match node {
                 NodeSpec::Convolution { x, w, y, pads, strides, dilations } => {
-                    let xwy = [*x, *w, *y].map(|i| &tensors[i as usize]);
-                    convolution(cudnn, xwy, pads, strides, dilations)?
+                    convolution(cudnn, [*x, *w, *y].map(tensor), pads, strides, dilations)?
                 }
                 NodeSpec::Pointwise { function, x, b, y } => {
-                    let b = b.map(|b| &tensors[b as usize]);
-                    pointwise(cudnn, *function, &tensors[*x as usize], b, &tensors[*y as usize])?
+                    pointwise(cudnn, *function, tensor(*x), b.map(tensor), tensor(*y))?
+                }
+                NodeSpec::Pool { kind, x, y, window, pads, strides } => {
+                    pool(cudnn, *kind, [*x, *y].map(tensor), window, pads, strides)?
+                }
+                NodeSpec::MatMul { a, b, y } => matmul(cudnn, [*a, *b, *y].map(tensor))?,
+                NodeSpec::Normalize { kind, x, scale, bias, epsilon, y } => {
+                    let operation =
+                        norm(cudnn, *kind, [*x, *scale, *epsilon, *y].map(tensor), bias.map(tensor))?;
+                    operations.push(operation);
+                    continue;
                 }
             };
             operations.push(operation);
@@ -72,8 +82,10 @@ fn tensor(cudnn: &'static Cudnn, spec: &TensorSpec, id: i64) -> Result<Descripto
     d.set(AttributeName::TENSOR_STRIDES, &signed(&spec.strides))?;
     d.set(AttributeName::TENSOR_UNIQUE_ID, &[id])?;
     d.set(AttributeName::TENSOR_BYTE_ALIGNMENT, &[TENSOR_ALIGNMENT as i64])?;
-    if spec.role == Role::Virtual {
-        d.set(AttributeName::TENSOR_IS_VIRTUAL, &[CBool(1)])?;
+    match spec.role {
+        Role::Virtual => d.set(AttributeName::TENSOR_IS_VIRTUAL, &[CBool(1)])?,
+        Role::Value(_) => d.set(AttributeName::TENSOR_IS_BY_VALUE, &[CBool(1)])?,
+        Role::Input(_) | Role::Output(_) => {}
     }
     d.finalize()?;
     Ok(d)
@@ -122,6 +134,23 @@ fn pointwise(
         Function::Sigmoid => PointwiseMode::SIGMOID_FWD,
         Function::Tanh => PointwiseMode::TANH_FWD,
         Function::Swish => PointwiseMode::SWISH_FWD,
+        Function::Softplus => PointwiseMode::SOFTPLUS_FWD,
+        Function::Sub => PointwiseMode::SUB,
+        Function::Div => PointwiseMode::DIV,
+        Function::Max => PointwiseMode::MAX,
+        Function::Min => PointwiseMode::MIN,
+        Function::Neg => PointwiseMode::NEG,
+        Function::Abs => PointwiseMode::ABS,
+        Function::Reciprocal => PointwiseMode::RECIPROCAL,
+        Function::Sqrt => PointwiseMode::SQRT,
+        Function::Exp => PointwiseMode::EXP,
+        Function::Log => PointwiseMode::LOG,
+        Function::Erf => PointwiseMode::ERF,
+        Function::Floor => PointwiseMode::FLOOR,
+        Function::Ceil => PointwiseMode::CEIL,
+        Function::Sin => PointwiseMode::SIN,
+        Function::Cos => PointwiseMode::COS,
+        Function::Tan => PointwiseMode::TAN,
     };
     let mut p = Descriptor::new(cudnn, DescriptorType::POINTWISE)?;
     p.set(AttributeName::POINTWISE_MODE, &[mode])?;
@@ -143,4 +172,79 @@ fn pointwise(
     op.link(AttributeName::OPERATION_POINTWISE_YDESC, &[y])?;
     op.finalize()?;
     Ok((op, p))
+}
+
+fn pool(
+    cudnn: &'static Cudnn,
+    kind: PoolKind,
+    [x, y]: [&Descriptor; 2],
+    window: &[u32],
+    pads: &[(u32, u32)],
+    strides: &[u32],
+) -> Result<(Descriptor, Descriptor), DeviceError> {
+    let before: Vec<u32> = pads.iter().map(|p| p.0).collect();
+    let after: Vec<u32> = pads.iter().map(|p| p.1).collect();
+    let (mode, padding) = match kind {
+        PoolKind::Max => (ResampleMode::MAXPOOL, PaddingMode::NEG_INF_PAD),
+        PoolKind::Mean { count_pad: true } => (ResampleMode::AVGPOOL_INCLUDE_PADDING, PaddingMode::ZERO_PAD),
+        PoolKind::Mean { count_pad: false } => (ResampleMode::AVGPOOL_EXCLUDE_PADDING, PaddingMode::ZERO_PAD),
+    };
+    let mut r = Descriptor::new(cudnn, DescriptorType::RESAMPLE)?;
+    r.set(AttributeName::RESAMPLE_MODE, &[mode])?;
+    r.set(AttributeName::RESAMPLE_COMP_TYPE, &[DataType::FLOAT])?;
+    r.set(AttributeName::RESAMPLE_NAN_PROPAGATION, &[NanPropagation::PROPAGATE_NAN])?;
+    r.set(AttributeName::RESAMPLE_PADDING_MODE, &[padding])?;
+    r.set(AttributeName::RESAMPLE_SPATIAL_DIMS, &[window.len() as i64])?;
+    r.set(AttributeName::RESAMPLE_WINDOW_DIMS, &signed(window))?;
+    r.set(AttributeName::RESAMPLE_STRIDES, &signed(strides))?;
+    r.set(AttributeName::RESAMPLE_PRE_PADDINGS, &signed(&before))?;
+    r.set(AttributeName::RESAMPLE_POST_PADDINGS, &signed(&after))?;
+    r.finalize()?;
+    let mut op = Descriptor::new(cudnn, DescriptorType::OPERATION_RESAMPLE_FWD)?;
+    op.link(AttributeName::OPERATION_RESAMPLE_FWD_XDESC, &[x])?;
+    op.link(AttributeName::OPERATION_RESAMPLE_FWD_YDESC, &[y])?;
+    op.link(AttributeName::OPERATION_RESAMPLE_FWD_DESC, &[&r])?;
+    op.finalize()?;
+    Ok((op, r))
+}
+
+fn matmul(
+    cudnn: &'static Cudnn,
+    [a, b, y]: [&Descriptor; 3],
+) -> Result<(Descriptor, Descriptor), DeviceError> {
+    let mut m = Descriptor::new(cudnn, DescriptorType::MATMUL)?;
+    m.set(AttributeName::MATMUL_COMP_TYPE, &[DataType::FLOAT])?;
+    m.finalize()?;
+    let mut op = Descriptor::new(cudnn, DescriptorType::OPERATION_MATMUL)?;
+    op.link(AttributeName::OPERATION_MATMUL_ADESC, &[a])?;
+    op.link(AttributeName::OPERATION_MATMUL_BDESC, &[b])?;
+    op.link(AttributeName::OPERATION_MATMUL_CDESC, &[y])?;
+    op.link(AttributeName::OPERATION_MATMUL_DESC, &[&m])?;
+    op.finalize()?;
+    Ok((op, m))
+}
+
+fn norm(
+    cudnn: &'static Cudnn,
+    kind: NormKind,
+    [x, scale, epsilon, y]: [&Descriptor; 4],
+    bias: Option<&Descriptor>,
+) -> Result<Descriptor, DeviceError> {
+    let mode = match kind {
+        NormKind::Layer => NormMode::LAYER_NORM,
+        NormKind::Rms => NormMode::RMS_NORM,
+        NormKind::Instance => NormMode::INSTANCE_NORM,
+    };
+    let mut op = Descriptor::new(cudnn, DescriptorType::OPERATION_NORM_FORWARD)?;
+    op.set(AttributeName::OPERATION_NORM_FWD_MODE, &[mode])?;
+    op.set(AttributeName::OPERATION_NORM_FWD_PHASE, &[NormPhase::NORM_FWD_INFERENCE])?;
+    op.link(AttributeName::OPERATION_NORM_FWD_XDESC, &[x])?;
+    op.link(AttributeName::OPERATION_NORM_FWD_SCALE_DESC, &[scale])?;
+    if let Some(bias) = bias {
+        op.link(AttributeName::OPERATION_NORM_FWD_BIAS_DESC, &[bias])?;
+    }
+    op.link(AttributeName::OPERATION_NORM_FWD_EPSILON_DESC, &[epsilon])?;
+    op.link(AttributeName::OPERATION_NORM_FWD_YDESC, &[y])?;
+    op.finalize()?;
+    Ok(op)
 }

@@ -1,4 +1,4 @@
-//! cuDNN 9: convolutions with what follows them, as one operation graph a step.
+//! cuDNN 9: an operation with what follows it, as one operation graph a step.
 //!
 //! ```text
 //!  GraphSpec + CudaInfo ──candidates──▶ [Candidate {engine, knobs, workspace, notes}]     nothing compiled
@@ -9,6 +9,7 @@
 //! are compiled when a plan is made it keeps cuDNN's own form of the plan too, with the machine code inside: as with
 //! every plan file, its code is run as it is.
 
+mod check;
 mod descriptor;
 mod engines;
 mod graph;
@@ -21,13 +22,17 @@ mod target;
 #[cfg(test)]
 mod cudnn_tests;
 #[cfg(test)]
+mod nodes_tests;
+#[cfg(test)]
 mod support_tests;
 
 pub(crate) use handle::Handle;
 pub(crate) use step::prepare;
 
 pub use engines::{Candidate, candidates};
-pub use spec::{ArgBytes, Function, GraphSpec, NodeSpec, Role, TENSOR_ALIGNMENT, TensorSpec};
+pub use spec::{
+    ArgBytes, Function, GraphSpec, NodeSpec, NormKind, PoolKind, Role, TENSOR_ALIGNMENT, TensorSpec,
+};
 pub use step::CudnnStep;
 
 /// The kernel name of steps that cuDNN runs.

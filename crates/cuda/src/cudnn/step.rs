@@ -139,6 +139,8 @@ impl CudnnStep {
                 numbers(&v["dim"], &t.sizes)
                     && numbers(&v["stride"], &t.strides)
                     && v["isVirtual"].as_bool() == Some(t.role == Role::Virtual)
+                    // An address of the host must not be taken for one of the device, nor the other way round.
+                    && v["isByValue"].as_bool().unwrap_or(false) == matches!(t.role, Role::Value(_))
             })
         };
         let known = |v: &Value| {
@@ -174,20 +176,28 @@ pub(crate) fn prepare(step: &StepDesc<'_>, context: &Context) -> Result<Box<dyn 
         )));
     }
     let (mut ids, mut places) = (Vec::new(), Vec::new());
+    let (mut value_ids, mut values) = (Vec::new(), Vec::new());
     for (i, t) in decoded.graph.tensors.iter().enumerate() {
         let place = match t.role {
             Role::Input(n) => usize::from(n),
             Role::Output(n) => step.inputs.len() + usize::from(n),
             Role::Virtual => continue,
+            Role::Value(bits) => {
+                value_ids.push(unique_id(i));
+                values.push(f32::from_bits(bits));
+                continue;
+            }
         };
         ids.push(unique_id(i));
         places.push(place);
     }
+    ids.extend(value_ids);
     let arguments = step.inputs.len() + step.outputs.len() + 1;
     Ok(Box::new(Ready {
         cudnn,
         ids,
         places,
+        values: values.into(),
         arguments,
         state: Mutex::new(State { plan, packs: vec![], next: 0 }),
     }))
@@ -196,10 +206,12 @@ pub(crate) fn prepare(step: &StepDesc<'_>, context: &Context) -> Result<Box<dyn 
 /// A step with its plan.
 struct Ready {
     cudnn: &'static Cudnn,
-    /// Of the tensors in memory.
+    /// Of the tensors in memory, then of the values.
     ids: Vec<i64>,
-    /// For each of them, its argument.
+    /// For each tensor in memory, its argument.
     places: Vec<usize>,
+    /// What is passed by value: cuDNN reads it here, so it stays where it is.
+    values: Box<[f32]>,
     arguments: usize,
     /// cuDNN's plans may not be executed by two threads at once, so contexts take turns. A recorded graph replays
     /// without coming here.
@@ -226,7 +238,8 @@ impl State {
             return Ok(i);
         }
         let pointer = |s: &Span| RawPointer(ptr::without_provenance_mut(s.address as usize));
-        let addresses: Vec<RawPointer> = step.places.iter().map(|&p| pointer(&args[p])).collect();
+        let mut addresses: Vec<RawPointer> = step.places.iter().map(|&p| pointer(&args[p])).collect();
+        addresses.extend(step.values.iter().map(|v| RawPointer(ptr::from_ref(v).cast_mut().cast())));
         let workspace = pointer(&args[step.arguments - 1]);
         let descriptor = variant_pack(step.cudnn, &step.ids, &addresses, workspace)?;
         let pack = Pack { addresses: args.iter().map(|s| s.address).collect(), descriptor };

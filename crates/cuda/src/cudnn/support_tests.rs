@@ -14,11 +14,14 @@ use super::target::{Target, description};
 use super::*;
 
 const DUMP: &str = include_str!("../../testdata/h100-sxm.json");
+/// Convolutions, by engines that are compiled already.
 const SUPPORT: &str = "testdata/cudnn-9.14-h100.txt";
+/// Everything else, by all engines.
+const COMPILED: &str = "testdata/cudnn-9.14-h100-compiled.txt";
 const VERSION: usize = 91400;
 
 /// The GPU as cuDNN described it on a machine that had one.
-fn dumped() -> Target {
+pub(super) fn dumped() -> Target {
     Target::Description(DUMP.to_owned())
 }
 
@@ -84,6 +87,13 @@ fn answer(cudnn: &'static tactician_cudnn_sys::Cudnn, spec: &GraphSpec) -> (usiz
     (ready.len(), free, ready.iter().map(|c| c.workspace).max().unwrap_or(0))
 }
 
+/// The same of those that cuDNN compiles. It lists none where it could not.
+fn answer_compiled(cudnn: &'static tactician_cudnn_sys::Cudnn, spec: &GraphSpec) -> (usize, usize, u64) {
+    let list = engines::list(cudnn, spec, &dumped()).unwrap_or_default();
+    let free = list.iter().filter(|c| c.workspace == 0).count();
+    (list.len(), free, list.iter().map(|c| c.workspace).max().unwrap_or(0))
+}
+
 #[test]
 fn engines_are_those_that_were_known() {
     let Some(cudnn) = library() else { return };
@@ -94,12 +104,33 @@ fn engines_are_those_that_were_known() {
         let (ready, free, most) = answer(cudnn, &spec);
         writeln!(text, "{name}: {ready}, {free}, {most}").unwrap();
     }
-    let path = format!("{}/{SUPPORT}", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("BLESS").is_some() && cudnn.version() == VERSION {
-        std::fs::write(&path, &text).unwrap();
+    compare(cudnn.version(), &text, SUPPORT);
+}
+
+#[test]
+fn engines_that_are_compiled_are_those_that_were_known() {
+    let Some(cudnn) = library() else { return };
+    let mut text = String::from("# All engines, those of them without scratch, largest scratch.\n");
+    let mut some = false;
+    for (name, spec) in super::nodes_tests::questions() {
+        let (all, free, most) = answer_compiled(cudnn, &spec);
+        some |= all > 0 && name.contains("product");
+        writeln!(text, "{name}: {all}, {free}, {most}").unwrap();
+    }
+    if !some && std::env::var_os("TACTICIAN_NEED_CUDNN").is_none() {
+        eprintln!("skipped: cuDNN compiles no engines without libcuda.so.1");
+        return;
+    }
+    compare(cudnn.version(), &text, COMPILED);
+}
+
+fn compare(version: usize, text: &str, file: &str) {
+    let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("BLESS").is_some() && version == VERSION {
+        std::fs::write(&path, text).unwrap();
     }
     let known = std::fs::read_to_string(&path).unwrap();
-    if cudnn.version() == VERSION {
+    if version == VERSION {
         assert_eq!(text, known, "run the test with BLESS=1 if this is how it should be");
         return;
     }
