@@ -1,4 +1,4 @@
-//! On a machine with a GPU and cuDNN, every tactic of `conv.cudnn` goes through the gate. With cuDNN alone, whole
+//! On a machine with a GPU and cuDNN, every tactic of the families on cuDNN goes through the gate. With cuDNN alone, whole
 //! networks are asked for their engines on a described H100 (`cargo xtask cudnn` fetches it). Elsewhere these tests say
 //! why they do nothing.
 
@@ -87,12 +87,8 @@ const WRONG: [&str; 1] = ["conv.cudnn/e13"];
 
 #[test]
 fn every_engine_passes_the_gate() {
-    let Some(device) = device() else { return };
-    let mut options = TuneOptions { tactics: "conv.cudnn".parse().unwrap(), ..TuneOptions::default() };
-    options.timing.rounds = 1;
-    options.timing.sample = Duration::from_micros(100);
     let mut problems = Vec::new();
-    for dtype in [DType::F16, DType::BF16, DType::F32] {
+    for dtype in FLOATS {
         problems.extend([
             problem(dtype, [1, 64, 14, 64, 3, 1], 1, true, Some(&relu())),
             problem(dtype, [2, 64, 14, 96, 1, 1], 1, false, None),
@@ -102,18 +98,29 @@ fn every_engine_passes_the_gate() {
             problem(dtype, [1, 32, 9, 32, 3, 1], 1, false, Some(&Expr::unary(Unary::Sigmoid))),
             problem(dtype, [1, 32, 9, 32, 3, 1], 1, false, Some(&silu())),
             problem(dtype, [1, 32, 9, 32, 3, 1], 1, true, Some(&relu6(dtype))),
+            problem(dtype, [1, 32, 9, 32, 3, 1], 1, true, Some(&hard_swish(dtype))),
         ]);
     }
+    all_pass_the_gate("conv.cudnn", problems, 15);
+}
+
+/// Tunes what a family serves of these problems, `least` at least, and expects all its tactics to be right.
+fn all_pass_the_gate(family: &str, mut problems: Vec<Problem>, least: usize) {
+    let Some(device) = device() else { return };
+    let mut options = TuneOptions { tactics: family.parse().unwrap(), tf32: true, ..TuneOptions::default() };
+    options.timing.rounds = 1;
+    options.timing.sample = Duration::from_micros(100);
     // Problems that only other families serve are no concern of this test.
     problems.retain(|p| {
         let all = tactician_tactics::tactics(p, device.info());
-        let served = all.iter().any(|t| t.id.starts_with("conv.cudnn") && filtered(t, &options).is_none());
+        let of = |id: &str| tactician_tactics::family_of(id) == family;
+        let served = all.iter().any(|t| of(&t.id) && filtered(t, &options).is_none());
         if !served {
             eprintln!("cuDNN has no engine for {p}");
         }
         served
     });
-    assert!(problems.len() >= 15, "cuDNN serves only {} problems", problems.len());
+    assert!(problems.len() >= least, "cuDNN serves only {} problems", problems.len());
     let mut table = TacticTable::new();
     let report = tune(&device, &problems, &mut table, &options, &mut |_| {}).unwrap();
     let context = table.context(&facts(&device));
@@ -126,6 +133,169 @@ fn every_engine_passes_the_gate() {
     let wrong = report.rejected.iter().filter(|(p, t, _)| !known(t, p));
     let text: Vec<String> = wrong.map(|(p, t, r)| format!("{t} for {p}: {r}")).collect();
     assert!(text.is_empty(), "{}", text.join("\n"));
+}
+
+const FLOATS: [DType; 3] = [DType::F16, DType::BF16, DType::F32];
+
+/// An operation on inputs and constants (`true` in front of their sizes), then a sum with more of them, then a function.
+fn operation(
+    dtype: DType,
+    op: Op,
+    operands: &[(bool, &[usize])],
+    more: &[(bool, &[usize])],
+    function: Option<&Expr>,
+) -> Problem {
+    let mut g = Graph::new("g");
+    let value = |g: &mut Graph, i: usize, (constant, sizes): (bool, &[usize])| {
+        if !constant {
+            return g.add_input(&format!("x{i}"), TensorType::known(dtype, sizes)).unwrap();
+        }
+        let zeros = vec![0; sizes.iter().product::<usize>() * dtype.size()];
+        g.add_constant(&format!("c{i}"), Tensor::from_bytes(dtype, sizes, zeros).unwrap())
+    };
+    let inputs: Vec<ValueId> = operands.iter().enumerate().map(|(i, &o)| value(&mut g, i, o)).collect();
+    let mut at = g.add(op, &inputs, "op").unwrap();
+    let mut nodes = vec![at.node()];
+    for (i, &o) in more.iter().enumerate() {
+        let b = value(&mut g, 10 + i, o);
+        at = g.add(Op::Pointwise(Expr::binary(Binary::Add)), &[at, b], &format!("sum{i}")).unwrap();
+        nodes.push(at.node());
+    }
+    if let Some(f) = function {
+        at = g.add(Op::Pointwise(f.clone()), &[at], "function").unwrap();
+        nodes.push(at.node());
+    }
+    g.mark_output("y", at);
+    Region::new("test", &g, &nodes).expect("a region").problem(&g)
+}
+
+/// `x · min(max(x + 3, 0), 6) / 6`.
+fn hard_swish(dtype: DType) -> Expr {
+    let mut e = Expr::empty();
+    let x = e.push(ExprNode::Input(0));
+    let [three, zero, six] = [3.0, 0.0, 6.0].map(|v| e.push(ExprNode::Const(Scalar::float(dtype, v))));
+    let shifted = e.push(ExprNode::Binary(Binary::Add, x, three));
+    let low = e.push(ExprNode::Binary(Binary::Max, shifted, zero));
+    let clamped = e.push(ExprNode::Binary(Binary::Min, low, six));
+    let product = e.push(ExprNode::Binary(Binary::Mul, x, clamped));
+    e.push(ExprNode::Binary(Binary::Div, product, six));
+    e
+}
+
+/// `x/2 · (1 + erf(x/√2))`.
+fn gelu(dtype: DType) -> Expr {
+    let mut e = Expr::empty();
+    let x = e.push(ExprNode::Input(0));
+    let [root, one, half] =
+        [std::f64::consts::FRAC_1_SQRT_2, 1.0, 0.5].map(|v| e.push(ExprNode::Const(Scalar::float(dtype, v))));
+    let scaled = e.push(ExprNode::Binary(Binary::Mul, x, root));
+    let erf = e.push(ExprNode::Unary(Unary::Erf, scaled));
+    let sum = e.push(ExprNode::Binary(Binary::Add, erf, one));
+    let product = e.push(ExprNode::Binary(Binary::Mul, x, sum));
+    e.push(ExprNode::Binary(Binary::Mul, product, half));
+    e
+}
+
+/// A pool of windows of these sizes, with pads before and behind.
+fn pool(kind: PoolKind, [window, stride]: [usize; 2], pads: (usize, usize), ceil: bool, axes: usize) -> Op {
+    Op::Pool(Pool {
+        kind,
+        window: vec![window; axes],
+        strides: vec![stride; axes],
+        pads: vec![pads; axes],
+        dilations: vec![1; axes],
+        ceil,
+    })
+}
+
+#[test]
+fn every_pool_passes_the_gate() {
+    let [mean, padded] = [false, true].map(|count_pad| PoolKind::Average { count_pad });
+    let mut problems = Vec::new();
+    for dtype in FLOATS {
+        let x: (bool, &[usize]) = (false, &[2, 64, 15, 15]);
+        let sum: (bool, &[usize]) = (false, &[2, 64, 8, 8]);
+        for kind in [PoolKind::Max, mean, padded] {
+            let op = pool(kind, [3, 2], (1, 1), false, 2);
+            problems.push(operation(dtype, op.clone(), &[x], &[], None));
+            problems.push(operation(dtype, op, &[x], &[sum], Some(&relu())));
+            let odd: (bool, &[usize]) = (false, &[1, 3, 10, 10]);
+            problems.push(operation(dtype, pool(kind, [2, 2], (1, 0), false, 2), &[odd], &[], None));
+            let line: (bool, &[usize]) = (false, &[2, 16, 33]);
+            problems.push(operation(dtype, pool(kind, [3, 1], (1, 1), false, 1), &[line], &[], None));
+            let volume: (bool, &[usize]) = (false, &[1, 16, 7, 7, 7]);
+            problems.push(operation(dtype, pool(kind, [3, 2], (0, 0), false, 3), &[volume], &[], None));
+        }
+        // Windows that reach beyond the input.
+        for kind in [PoolKind::Max, mean] {
+            let even: (bool, &[usize]) = (false, &[1, 32, 14, 14]);
+            problems.push(operation(dtype, pool(kind, [3, 2], (0, 0), true, 2), &[even], &[], None));
+        }
+    }
+    all_pass_the_gate("pool.cudnn", problems, 30);
+}
+
+#[test]
+fn every_global_pool_passes_the_gate() {
+    let mut problems = Vec::new();
+    for dtype in FLOATS {
+        for (kind, keep_dims) in [(ReduceKind::Mean, false), (ReduceKind::Max, true)] {
+            let op = Op::Reduce(Reduce { kind, axes: vec![2, 3], keep_dims });
+            for x in [&[2, 64, 7, 7][..], &[1, 96, 16, 9]] {
+                problems.push(operation(dtype, op.clone(), &[(false, x)], &[], None));
+                problems.push(operation(dtype, op.clone(), &[(false, x)], &[], Some(&relu())));
+            }
+        }
+    }
+    all_pass_the_gate("reduce.cudnn", problems, 12);
+}
+
+#[test]
+fn every_product_passes_the_gate() {
+    let mut problems = Vec::new();
+    for dtype in FLOATS {
+        let plain = |trans_a, trans_b| Op::MatMul(MatMul { trans_a, trans_b });
+        let (x, w): ((bool, &[usize]), (bool, &[usize])) = ((false, &[64, 96]), (true, &[96, 128]));
+        let bias: (bool, &[usize]) = (true, &[128]);
+        let like: (bool, &[usize]) = (false, &[64, 128]);
+        let op = plain(false, false);
+        problems.push(operation(dtype, op.clone(), &[x, w], &[], None));
+        problems.push(operation(dtype, op.clone(), &[x, w], &[bias], Some(&gelu(dtype))));
+        problems.push(operation(dtype, op.clone(), &[x, w], &[bias, like], Some(&relu())));
+        problems.push(operation(dtype, op.clone(), &[x, w], &[bias], Some(&silu())));
+        let row: (bool, &[usize]) = (false, &[1, 512]);
+        problems.push(operation(dtype, op.clone(), &[row, (true, &[512, 1000])], &[], None));
+        let odd: (bool, &[usize]) = (false, &[33, 17]);
+        problems.push(operation(dtype, op.clone(), &[odd, (true, &[17, 31])], &[], None));
+        let (q, k): ((bool, &[usize]), (bool, &[usize])) =
+            ((false, &[2, 3, 48, 32]), (false, &[2, 3, 40, 32]));
+        problems.push(operation(dtype, plain(false, true), &[q, k], &[], None));
+        let t: (bool, &[usize]) = (false, &[2, 3, 32, 48]);
+        problems.push(operation(dtype, plain(true, true), &[t, k], &[], None));
+        // One factor has no batch.
+        problems.push(operation(dtype, plain(false, false), &[q, (true, &[32, 24])], &[(true, &[24])], None));
+        problems.push(operation(dtype, plain(false, true), &[(false, &[48, 32]), k], &[], None));
+        problems.push(operation(dtype, plain(true, false), &[t, (true, &[32, 24])], &[], None));
+    }
+    all_pass_the_gate("matmul.cudnn", problems, 30);
+}
+
+#[test]
+fn every_norm_passes_the_gate() {
+    let mut problems = Vec::new();
+    for dtype in FLOATS {
+        let x: (bool, &[usize]) = (false, &[2, 24, 256]);
+        let (row, channel): ((bool, &[usize]), (bool, &[usize])) = ((true, &[256]), (true, &[64]));
+        let layer = Op::LayerNorm(LayerNorm { axis: 2, epsilon: 1e-5 });
+        problems.push(operation(dtype, layer.clone(), &[x, row, row], &[], None));
+        problems.push(operation(dtype, layer, &[x, row], &[], None));
+        let rms = Op::RmsNorm(RmsNorm { axis: 2, epsilon: 1e-6 });
+        problems.push(operation(dtype, rms, &[x, row], &[], None));
+        let instance = Op::InstanceNorm(InstanceNorm { epsilon: 1e-5 });
+        let images: (bool, &[usize]) = (false, &[2, 64, 14, 14]);
+        problems.push(operation(dtype, instance, &[images, channel, channel], &[], None));
+    }
+    all_pass_the_gate("norm.cudnn", problems, 9);
 }
 
 /// An H100 that is not there, with the cuDNN that is; says why a test does nothing without one. `TACTICIAN_NEED_CUDNN`

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::models::python;
-use crate::{ROOT, cargo, kernels};
+use crate::{ROOT, cargo, driver, kernels};
 
 /// cuDNN, and the library without which it ends the process, as Python packages; and where their libraries lie.
 const PACKAGES: [(&str, &str); 2] =
@@ -15,6 +15,7 @@ const PACKAGES: [(&str, &str); 2] =
 pub(crate) fn run() -> Result<()> {
     let root = format!("{ROOT}/target/cudnn");
     let mut folders = vec![kernels::nvrtc()?];
+    let mut cudnn = None;
     for (package, libraries) in PACKAGES {
         let folder = format!("{root}/{package}");
         let libraries = format!("{folder}/{libraries}");
@@ -26,11 +27,19 @@ pub(crate) fn run() -> Result<()> {
         }
         let found =
             std::fs::canonicalize(&libraries).with_context(|| format!("{package} has no {libraries}"))?;
+        cudnn.get_or_insert_with(|| found.display().to_string());
         folders.push(found.display().to_string());
     }
     let path = std::env::join_paths(&folders).context("a folder's name has a colon")?;
     let path = path.to_string_lossy();
-    let env = [("LD_LIBRARY_PATH", &*path), ("TACTICIAN_CUDA_LIBS", &*path), ("TACTICIAN_NEED_CUDNN", "1")];
+    let driver = driver::stand_in(&cudnn.context("no libraries")?, &format!("{root}/driver"))?;
+    let with_driver = format!("{driver}:{path}");
+    let env = [
+        ("LD_LIBRARY_PATH", &*with_driver),
+        ("TACTICIAN_CUDA_LIBS", &*path),
+        ("TACTICIAN_NEED_CUDNN", "1"),
+        ("TACTICIAN_NO_DRIVER", "1"),
+    ];
     cargo("cuDNN's graphs", &["test", "--package", "tactician-cuda", "--lib", "cudnn"], &env)?;
     // The folders are not on this test's own path: it hides libraries from its children.
     cargo("missing libraries", &["test", "--package", "tactician-cuda", "--test", "absent"], &env[1..])?;

@@ -3,6 +3,7 @@
 mod browser;
 mod bundle;
 mod cudnn;
+mod driver;
 mod fuzz;
 mod kernels;
 mod models;
