@@ -196,6 +196,9 @@ impl<'a> Builder<'a> {
             (None, Some(name)) => name.open(self.threads)?,
             (None, None) => DeviceName::best(self.threads)?,
         };
+        if let Some(path) = &self.table {
+            TacticTable::check_path(path)?;
+        }
         let mut table = match &self.table {
             Some(path) if path.exists() => TacticTable::load(path)?,
             _ => TacticTable::new(),

@@ -248,6 +248,7 @@ impl RefineFigures<'_> {
 }
 
 pub(crate) fn run(a: &Build) -> Result<(), CliError> {
+    Plan::check_path(&a.output)?;
     let tuned = tune(&network(&a.source.model)?, &a.source.shapes, &a.measuring, Some(&a.source.model))?;
     let (plan, refined) = if a.refine {
         let bar = Bar::new();

@@ -43,6 +43,7 @@ struct Report {
 }
 
 pub(crate) fn run(a: &Demo) -> Result<(), CliError> {
+    Plan::check_path(&a.output)?;
     let net = network(&a.model)?;
     let say = |text: String| if a.json { Ok(()) } else { output::line(text) };
     say(format!("measuring every tactic for every region of {} ...", a.model))?;

@@ -152,9 +152,32 @@ fn tactics_can_be_chosen() {
     assert!(!without.iter().any(|t| t.starts_with("conv.cpu.gemm") || t.starts_with("conv.cpu.winograd")));
     bad(
         &["build", "zoo:tiny", "--threads", "1", "--tactics", "conv", "-o", &plan],
-        &["not among the tactics"],
+        &["no tactic is left for", "the list of tactics `conv` excludes all", "add one of these"],
+    );
+    bad(
+        &["build", "zoo:tiny", "--threads", "1", "--tactics", "conv.cudnn", "-o", &plan],
+        &["`conv.cudnn` excludes all", ".cpu"],
     );
     assert!(good(&["help", "build"]).contains("conv.cuda.mma/128x"));
+}
+
+#[cfg(unix)]
+#[test]
+fn only_files_are_replaced() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    let dir = Folder::new();
+    let (pipe, link, plan) = (dir.file("pipe"), dir.file("link"), dir.file("p.plan"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let build = ["build", "zoo:tiny", "--threads", "1", "-o"];
+    for more in [&[&pipe[..]][..], &[&plan, "--table", &pipe]] {
+        bad(&[&build[..], more].concat(), &["pipe", "give the name of a file"]);
+    }
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    symlink("p.plan", &link).unwrap();
+    good(&[&build[..], &[&link]].concat());
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(std::fs::metadata(&plan).unwrap().is_file());
+    assert_eq!(dir.list(), ["link", "p.plan", "pipe"]);
 }
 
 #[test]

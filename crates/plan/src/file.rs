@@ -1,11 +1,12 @@
 //! Reading and writing the file. `docs/plan-format.md` is the definition.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use memmap2::Mmap;
+use tactician_types::{replaceable, write_file};
 use thiserror::Error;
 
 use crate::ALIGNMENT;
@@ -299,30 +300,32 @@ impl Plan {
         Ok([&header.bytes()[..], &meta, self.constants.bytes()].concat())
     }
 
-    /// Writes the file aside, then renames it: the old file stays until the new one is whole.
+    /// Whether [`Plan::save`] could write there: to be asked before the work that makes the plan.
     ///
     /// # Errors
-    /// When the folder cannot be written or the disk is full; nothing is left behind then.
+    /// When `path` is there and no regular file.
+    pub fn check_path(path: impl AsRef<Path>) -> Result<(), SaveError> {
+        let path = path.as_ref();
+        let found = replaceable(path).map(|_| ());
+        found.map_err(|source| SaveError { path: path.to_owned(), source })
+    }
+
+    /// Writes the file aside, then renames it: the old file stays until the new one is whole. A symbolic link stays, and what
+    /// it leads to is replaced.
+    ///
+    /// # Errors
+    /// When `path` is there and no regular file, the folder cannot be written or the disk is full; nothing is left behind
+    /// then.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), SaveError> {
         let path = path.as_ref();
         let fail = |source| SaveError { path: path.to_owned(), source };
         let (header, meta) = self.head().map_err(|e| fail(std::io::Error::other(e)))?;
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}.tmp", std::process::id()));
-        let aside = PathBuf::from(aside);
-        let written = File::create(&aside).and_then(|f| {
-            let mut out = BufWriter::new(f);
+        write_file(path, |out| {
             out.write_all(&header.bytes())?;
             out.write_all(&meta)?;
-            out.write_all(self.constants.bytes())?;
-            out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
-        });
-        let moved = written.and_then(|()| fs::rename(&aside, path));
-        if moved.is_err() {
-            // The error that counts is the one being returned.
-            let _ = fs::remove_file(&aside);
-        }
-        moved.map_err(fail)
+            out.write_all(self.constants.bytes())
+        })
+        .map_err(fail)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use tactician_types::DType;
+use tactician_types::{DType, write_file};
 use thiserror::Error;
 
 use crate::tensor::Tensor;
@@ -137,19 +137,12 @@ impl Tensor {
     /// Writes a `.npy` file, aside first, then renamed.
     ///
     /// # Errors
-    /// When the folder cannot be written or the disk is full.
+    /// When `path` is there and no regular file, the folder cannot be written or the disk is full.
     pub fn write_npy(&self, path: &Path) -> Result<(), NpyError> {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}.tmp", std::process::id()));
-        let aside = PathBuf::from(aside);
-        let written = fs::File::create(&aside).and_then(|mut f| {
-            f.write_all(&self.to_npy())?;
-            f.sync_all()
-        });
-        written.and_then(|()| fs::rename(&aside, path)).map_err(|source| {
-            // The error that counts is the first.
-            let _ = fs::remove_file(&aside);
-            NpyError::Io { action: "write", path: path.to_owned(), source }
+        write_file(path, |out| out.write_all(&self.to_npy())).map_err(|source| NpyError::Io {
+            action: "write",
+            path: path.to_owned(),
+            source,
         })
     }
 }

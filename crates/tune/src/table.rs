@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tactician_device::DeviceInfo;
 use tactician_ir::{DType, Features};
 use tactician_tactics::Tactic;
-use tactician_types::Layout;
+use tactician_types::{Layout, replaceable, write_file};
 use thiserror::Error;
 
 /// Newest version of the file format. Version 1 has rows and contexts alone, and is read too.
@@ -386,29 +386,30 @@ impl TacticTable {
         lines.join("\n") + "\n"
     }
 
+    /// Whether [`TacticTable::save`] could write there: to be asked before measuring.
+    ///
+    /// # Errors
+    /// When `path` is there and no regular file.
+    pub fn check_path(path: &Path) -> Result<(), TableError> {
+        replaceable(path).map(|_| ()).map_err(|e| io("could not write", path, e))
+    }
+
     /// Writes the table into `path`, merged with what is there by now. Safe against other processes doing the same
     /// (a lock file beside it) and against a full disk (written aside, then renamed).
     ///
     /// # Errors
-    /// When the folder is not writable, the disk is full, or the file there is no table.
+    /// When `path` is there and no regular file, the folder is not writable, the disk is full, or the file is no table.
     pub fn save(&mut self, path: &Path) -> Result<(), TableError> {
+        // One lock for a file, whatever links lead to it.
+        let path = &replaceable(path).map_err(|e| io("could not write", path, e))?;
         let lock_path = with_suffix(path, ".lock");
         let lock = File::create(&lock_path).map_err(|e| io("could not lock", &lock_path, e))?;
         lock.lock().map_err(|e| io("could not lock", &lock_path, e))?;
         if fs::metadata(path).is_ok_and(|m| m.len() > 0) {
             self.merge(TacticTable::load(path)?);
         }
-        let aside = with_suffix(path, &format!(".{}.tmp", std::process::id()));
-        let written = File::create(&aside).and_then(|mut f| {
-            f.write_all(self.to_text().as_bytes())?;
-            f.sync_all()
-        });
-        let moved = written.and_then(|()| fs::rename(&aside, path));
-        if moved.is_err() {
-            // The error that counts is the one above.
-            let _ = fs::remove_file(&aside);
-        }
-        moved.map_err(|e| io("could not write", path, e))
+        write_file(path, |out| out.write_all(self.to_text().as_bytes()))
+            .map_err(|e| io("could not write", path, e))
     }
 }
 

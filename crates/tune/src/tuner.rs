@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tactician_device::{CodeSource, Device, DeviceError, Stream};
 use tactician_ir::{Problem, Tensor};
-use tactician_tactics::{Tactic, TacticFilter};
+use tactician_tactics::{Tactic, TacticFilter, family_of};
 use tactician_types::Bytes;
 use thiserror::Error;
 
@@ -113,6 +113,20 @@ pub enum TuneError {
         /// The problem.
         problem: String,
     },
+    /// Tactics serve a problem, and the options exclude all of them.
+    #[error("no tactic is left for `{problem}` on {device}: {}", excluded(.filter, .families, .reasons))]
+    Excluded {
+        /// The problem.
+        problem: String,
+        /// The device.
+        device: String,
+        /// The list of tactics that may be used.
+        filter: TacticFilter,
+        /// The families that serve the problem on this device.
+        families: Vec<String>,
+        /// Of those that the list allows, tactic and why another option excludes it.
+        reasons: Vec<(String, String)>,
+    },
     /// Every tactic was rejected.
     #[error("every tactic for `{problem}` was rejected:{}", rejections(.rejected))]
     AllRejected {
@@ -161,6 +175,23 @@ fn rejections(list: &[(String, String)]) -> String {
     list.iter().map(|(t, r)| format!("\n  {t}: {r}")).collect()
 }
 
+/// Which list excluded everything, or what excluded that which it allows; and what to do.
+fn excluded(filter: &TacticFilter, families: &[String], reasons: &[(String, String)]) -> String {
+    let families = families.join(", ");
+    if reasons.is_empty() {
+        return format!(
+            "the list of tactics `{filter}` excludes all that serve it here, which are of {families}; add one of these to \
+             the list (without a minus), or leave the list out"
+        );
+    }
+    let list = if *filter == TacticFilter::default() {
+        String::new()
+    } else {
+        format!(" that the list of tactics `{filter}` allows (here there are {families})")
+    };
+    format!("all{list} are excluded, so allow more:{}", rejections(reasons))
+}
+
 /// The facts that rows depend on: the device's and the timing protocol.
 pub fn facts(device: &dyn Device) -> Vec<(String, String)> {
     let mut facts = device.info().fingerprint();
@@ -205,6 +236,9 @@ pub fn tune_with(
         if all.is_empty() {
             return Err(TuneError::NoTactic { problem: key.clone() });
         }
+        if all.iter().all(|t| filtered(t, options).is_some()) {
+            return Err(everything_excluded(key, &all, device, options));
+        }
         if !options.frozen {
             table.describe(key, problem.features());
         }
@@ -238,6 +272,24 @@ pub fn tune_with(
         result
     });
     result.map(|()| report)
+}
+
+/// The error for a problem of whose tactics the options leave none.
+fn everything_excluded(
+    problem: &str,
+    all: &[Tactic],
+    device: &dyn Device,
+    options: &TuneOptions,
+) -> TuneError {
+    let families: BTreeSet<&str> = all.iter().map(|t| family_of(&t.id)).collect();
+    let reasons = all.iter().filter(|t| options.tactics.allows(&t.id));
+    TuneError::Excluded {
+        problem: problem.to_owned(),
+        device: device.info().name.clone(),
+        filter: options.tactics.clone(),
+        families: families.into_iter().map(str::to_owned).collect(),
+        reasons: reasons.filter_map(|t| Some((t.id.clone(), filtered(t, options)?))).collect(),
+    }
 }
 
 /// A problem, all its tactics, and which of them are to be measured.

@@ -31,3 +31,31 @@ fn a_tactic_that_breaks_the_device_is_the_only_one_blamed() {
     assert_eq!(rows.len(), 1);
     assert!(matches!(rows[&all[0].id].verdict, Verdict::Failed { .. }));
 }
+
+#[test]
+fn what_excluded_everything_is_told() {
+    let problem = problem();
+    let device = ReplayDevice::new();
+    let error = |options: &TuneOptions| {
+        let mut table = TacticTable::new();
+        tune(&device, std::slice::from_ref(&problem), &mut table, options, &mut |_| {}).unwrap_err()
+    };
+    let options = TuneOptions { tactics: "conv.cudnn".parse().unwrap(), ..TuneOptions::default() };
+    let e = error(&options);
+    assert!(
+        matches!(&e, TuneError::Excluded { families, reasons, .. }
+        if families.iter().any(|f| f == "pointwise.cpu") && reasons.is_empty()),
+        "{e}"
+    );
+    let text = e.to_string();
+    for part in
+        [device.info().name.as_str(), "`conv.cudnn` excludes all", "pointwise.cpu", "leave the list out"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    // What the list allows, another option excludes.
+    let reasons = [("pointwise.cpu/x".to_owned(), "needs 1 B of scratch".to_owned())];
+    let told = |filter: &str| excluded(&filter.parse().unwrap(), &["pointwise.cpu".to_owned()], &reasons);
+    assert!(told("pointwise").contains("`pointwise` allows (here there are pointwise.cpu)"));
+    assert!(told("all").starts_with("all are excluded") && told("all").contains("needs 1 B"));
+}

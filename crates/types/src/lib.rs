@@ -1,5 +1,5 @@
 //! Vocabulary shared by the graph (build side) and the plan (run side) of `tactician`: element types, memory
-//! layouts, byte sizes, and the pointwise expression that both hold.
+//! layouts, byte sizes, and the pointwise expression that both hold; and how both write files.
 //!
 //! A private dependency of the public crate. It exists so that the runtime can talk about element types and
 //! layouts without linking the graph.
@@ -7,6 +7,7 @@
 mod bytes;
 mod dtype;
 mod expr;
+mod file;
 mod growth;
 mod layout;
 mod short;
@@ -14,6 +15,7 @@ mod short;
 pub use bytes::{Bytes, ParseBytesError};
 pub use dtype::{DType, ParseDTypeError};
 pub use expr::{Binary, Expr, ExprId, ExprNode, MAX_EXPR_NODES, Scalar, Unary};
+pub use file::{replaceable, write_file};
 pub use growth::Growth;
 pub use layout::{Layout, ParseLayoutError};
 pub use short::{bf16_of, f16_of};

@@ -57,8 +57,8 @@ fn graph(problem: &Problem) -> Option<Call> {
         rows = rows.checked_mul(batch)?;
         in_a = 1;
     }
-    let axes = if rows_alone { [0..0, 0..lead + 1] } else { [0..lead, lead..lead + 1] };
-    let axes = axes.into_iter().chain([lead + 1..lead + 2]).collect();
+    let row = if rows_alone { 0 } else { lead };
+    let axes = vec![0..row, row..lead + 1, lead + 1..lead + 2];
     let mut d = Description::new(problem, View { axes, layout: Layout::Plain, channels_last: false })?;
     let a = d.operand(0, Layout::Plain, factor(d.dtype, [in_a, rows, depth], op.trans_a))?;
     let b = d.operand(1, Layout::Plain, factor(d.dtype, [in_b, depth, columns], op.trans_b))?;
