@@ -121,7 +121,7 @@ pub enum TuneError {
         /// The device.
         device: String,
         /// The list of tactics that may be used.
-        filter: TacticFilter,
+        filter: Box<TacticFilter>,
         /// The families that serve the problem on this device.
         families: Vec<String>,
         /// Of those that the list allows, tactic and why another option excludes it.
@@ -286,7 +286,7 @@ fn everything_excluded(
     TuneError::Excluded {
         problem: problem.to_owned(),
         device: device.info().name.clone(),
-        filter: options.tactics.clone(),
+        filter: Box::new(options.tactics.clone()),
         families: families.into_iter().map(str::to_owned).collect(),
         reasons: reasons.filter_map(|t| Some((t.id.clone(), filtered(t, options)?))).collect(),
     }
