@@ -3,6 +3,7 @@ use tactician_ir::{Binary, Expr, Graph, Op, Region, TensorType};
 use tactician_types::DType;
 
 use super::*;
+use crate::offered;
 
 fn problem() -> Problem {
     let mut g = Graph::new("g");
