@@ -54,7 +54,7 @@ pub use tactician_select::{Budget, Certificate, Selection};
 pub use tactician_tactics as tactics;
 pub use tactician_tactics::TacticFilter;
 pub use tactician_tune as tuning;
-pub use tactician_types::{Bytes, DType, Layout};
+pub use tactician_types::{Bytes, DType, Layout, write_file};
 pub use tuned::Tuned;
 
 pub use tactician_ir as ir;

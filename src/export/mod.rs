@@ -17,12 +17,12 @@ mod parquet;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tactician_ir::Features;
 use tactician_tune::{Row, TacticTable};
+use tactician_types::write_file;
 use thiserror::Error;
 
 pub use columns::{COLUMNS, Column, ColumnKind, Value};
@@ -153,25 +153,16 @@ pub fn save(
     format: ExportFormat,
     path: &Path,
 ) -> Result<ExportSummary, ExportError> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}.tmp", std::process::id()));
-    let aside = PathBuf::from(aside);
-    let fail = |source| ExportError::File { path: path.to_owned(), source };
-    let written = File::create(&aside).map_err(fail).and_then(|file| {
-        let mut out = BufWriter::new(file);
-        let summary = export(table, options, format, &mut out)?;
-        out.get_ref().sync_all()?;
-        Ok(summary)
-    });
-    let moved = written.and_then(|s| fs::rename(&aside, path).map(|()| s).map_err(fail));
-    if moved.is_err() {
-        // The error that counts is the one being returned.
-        let _ = fs::remove_file(&aside);
-    }
-    moved.map_err(|e| match e {
-        ExportError::Write(source) => fail(source),
-        e => e,
+    let mut summary = ExportSummary::default();
+    write_file(path, |out| {
+        summary = export(table, options, format, out).map_err(|e| match e {
+            ExportError::Write(e) => e,
+            e => std::io::Error::other(e),
+        })?;
+        Ok(())
     })
+    .map_err(|source| ExportError::File { path: path.to_owned(), source })?;
+    Ok(summary)
 }
 
 #[cfg(test)]

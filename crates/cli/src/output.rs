@@ -39,26 +39,13 @@ pub(crate) fn complain(error: &dyn std::error::Error) {
     let _ = writeln!(stderr().lock(), "{text}");
 }
 
-/// Writes a file aside, then renames it: what was there stays until the new one is whole.
+/// Writes a file as a whole or not at all; only a file is replaced.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let fail = |source| CliError::Io { action: "write", path: path.to_owned(), source };
-    if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
-        return fail_not_a_file(path);
-    }
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}.tmp", std::process::id()));
-    let aside = std::path::PathBuf::from(aside);
-    let moved = std::fs::write(&aside, bytes).and_then(|()| std::fs::rename(&aside, path));
-    if moved.is_err() {
-        // The error that counts is the one being returned.
-        let _ = std::fs::remove_file(&aside);
-    }
-    moved.map_err(fail)
-}
-
-fn fail_not_a_file(path: &Path) -> Result<(), CliError> {
-    let source = std::io::Error::other("it exists and is no regular file");
-    Err(CliError::Io { action: "write", path: path.to_owned(), source })
+    tactician::write_file(path, |f| f.write_all(bytes)).map_err(|source| CliError::Io {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Something worth knowing that stops nothing.
