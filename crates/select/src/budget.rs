@@ -8,7 +8,7 @@
 
 use tactician_types::Bytes;
 
-use crate::bounds::{Bounds, NEVER, Taken, priced_path};
+use crate::bounds::{Bounds, NEVER, Taken};
 use crate::changes::Makings;
 use crate::compact::{Compact, Cost, FORBIDDEN, time_us};
 use crate::labels::{Quest, search};
@@ -19,9 +19,6 @@ use crate::weights::Weights;
 
 /// Most labels of one state when one budget is solved.
 const WIDTH: usize = 4000;
-
-/// Most labels of one state on the first, quick search.
-const QUICK: usize = 24;
 
 /// Most labels of one state when a whole front is made.
 const FRONT_WIDTH: usize = 400;
@@ -64,6 +61,7 @@ impl<'a> Memory<'a> {
             let bound = *lower.get_or_insert(bound);
             let Some(taken) = taken else { break };
             let mut s = self.made(&taken, Certificate::Optimal);
+            eprintln!("DBG arena {} peak {} cost {}", s.memory.arena, s.memory.peak, s.predicted_us);
             if s.memory.total() <= memory {
                 if taken.cost >> 56 > bound >> 56 {
                     s.certificate = Certificate::Gap { lower_bound_us: time_us(bound) };
@@ -92,88 +90,7 @@ impl<'a> Memory<'a> {
 
     /// The fastest path whose constants and peak fit, and what none is cheaper than.
     fn fastest_path(&self, limit: u64) -> (Option<Taken>, Cost) {
-        let w = &self.weights;
-        let mut bounds = Bounds::new(w, limit);
-        let (cost, constants, peak) = bounds.root();
-        if cost >= FORBIDDEN || constants >= NEVER || constants.saturating_add(peak) > limit {
-            return (None, FORBIDDEN);
-        }
-        // No step of a path that fits has a larger peak.
-        let most = limit - constants;
-        let mut best: Option<Taken> = None;
-        let mut price = 0.0;
-        for cap in caps(peak, most) {
-            let (found, at) = self.priced_search(limit, cap, most == cap);
-            if cap == most {
-                price = at;
-            }
-            if let Some(t) = found
-                && best.as_ref().is_none_or(|b| (t.cost, t.memory()) < (b.cost, b.memory()))
-            {
-                best = Some(t);
-            }
-        }
-        if price > 0.0 {
-            for factor in [1.0, 0.5, 2.0] {
-                bounds.add_price(w, price * factor, most);
-            }
-        }
-        let mut quest = Quest { limit, at_most: FORBIDDEN, width: QUICK, timed: true, front: false };
-        quest.at_most = best.as_ref().map_or(FORBIDDEN, |b| b.cost);
-        let quick = search(w, &bounds, quest);
-        let whole = quick.dropped.is_empty();
-        if let Some(t) = quick.paths.into_iter().next() {
-            best = Some(t);
-        }
-        let mut dropped = FORBIDDEN;
-        if !whole {
-            quest.at_most = best.as_ref().map_or(FORBIDDEN, |b| b.cost);
-            quest.width = WIDTH;
-            let found = search(w, &bounds, quest);
-            dropped = found.dropped.iter().map(|d| d.1).min().unwrap_or(FORBIDDEN);
-            if let Some(t) = found.paths.into_iter().next() {
-                best = Some(t);
-            }
-        }
-        let bound = best.as_ref().map_or(FORBIDDEN, |b| b.cost).min(dropped);
-        (best, bound)
-    }
-
-    /// The fastest path that fits among those that are best at some price of constants, no peak being above `cap`; and
-    /// the least price at which one fits.
-    fn priced_search(&self, limit: u64, cap: u64, thorough: bool) -> (Option<Taken>, f64) {
-        let w = &self.weights;
-        let Some(free) = priced_path(w, 0.0, cap) else { return (None, 0.0) };
-        if free.memory() <= limit {
-            return (Some(free), 0.0);
-        }
-        // A byte more constants than the cheapest path has is worth at most all the time there is.
-        let (mut low, mut high) = (0.0, ((free.cost >> 56) as f64 / free.constants.max(1) as f64).max(1.0));
-        let mut best: Option<Taken> = None;
-        for _ in 0..24 {
-            let Some(t) = priced_path(w, high, cap) else { return (None, 0.0) };
-            if t.memory() <= limit {
-                best = Some(t);
-                break;
-            }
-            (low, high) = (high, high * 8.0);
-        }
-        if best.is_none() {
-            return (None, 0.0);
-        }
-        for _ in 0..if thorough { 14 } else { 6 } {
-            let middle = f64::midpoint(low, high);
-            let Some(t) = priced_path(w, middle, cap) else { break };
-            if t.memory() <= limit {
-                high = middle;
-                if best.as_ref().is_none_or(|b| t.cost < b.cost) {
-                    best = Some(t);
-                }
-            } else {
-                low = middle;
-            }
-        }
-        (best, high)
+        crate::interval::fastest_path(&self.weights, limit)
     }
 
     /// The selection that takes the least memory.
@@ -207,7 +124,14 @@ impl<'a> Memory<'a> {
     /// Every trade of time for memory: ascending budgets, each with the fastest selection that fits.
     pub(crate) fn front(&self) -> Result<Vec<(u64, Selection)>, SelectError> {
         let bounds = Bounds::new(&self.weights, NEVER - 1);
-        let quest = Quest { limit: NEVER, at_most: FORBIDDEN, width: FRONT_WIDTH, timed: true, front: true };
+        let quest = Quest {
+            limit: NEVER,
+            floor: 0,
+            at_most: FORBIDDEN,
+            width: FRONT_WIDTH,
+            timed: true,
+            front: true,
+        };
         let found = search(&self.weights, &bounds, quest);
         let placed: Vec<(u64, Cost, Selection)> = (found.paths.iter())
             .map(|t| (self.made(t, Certificate::Optimal), t.cost))
@@ -241,17 +165,10 @@ impl<'a> Memory<'a> {
     fn least_path(&self) -> Option<Taken> {
         let w = &self.weights;
         let bounds = Bounds::new(w, NEVER - 1);
-        let quest = Quest { limit: NEVER, at_most: FORBIDDEN, width: WIDTH, timed: false, front: false };
+        let quest =
+            Quest { limit: NEVER, floor: 0, at_most: FORBIDDEN, width: WIDTH, timed: false, front: false };
         let least = search(w, &bounds, quest).paths.into_iter().next()?;
         let (fastest, _) = self.fastest_path(least.memory());
         fastest.or(Some(least))
     }
-}
-
-/// Caps of the peak to try for a first solution.
-fn caps(least: u64, most: u64) -> Vec<u64> {
-    let span = most.saturating_sub(least);
-    let mut list: Vec<u64> = [0, 1, 2, 4, 8].iter().map(|k| least + span / 8 * k).chain([most]).collect();
-    list.dedup();
-    list
 }

@@ -25,6 +25,8 @@ struct Label {
 pub(crate) struct Quest {
     /// Most constants and peak together.
     pub(crate) limit: u64,
+    /// Smaller peaks count as this.
+    pub(crate) floor: u64,
     /// Nothing dearer is of interest.
     pub(crate) at_most: Cost,
     /// Most labels of a state.
@@ -155,7 +157,7 @@ impl Test {
         Test {
             cost: bounds.cost[layer][state],
             constants: bounds.constants[layer][state],
-            peak: bounds.peak[layer][state],
+            peak: bounds.peak[layer][state].max(quest.floor),
             priced: bounds.priced.iter().map(|(price, table)| (*price, table[layer][state])).collect(),
             quest,
             at_most: at_most + 2.0 + at_most * 1e-9,

@@ -18,6 +18,7 @@ mod explain;
 mod footprint;
 mod front;
 mod greedy;
+mod interval;
 mod labels;
 mod live;
 mod memory;

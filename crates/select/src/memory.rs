@@ -22,22 +22,57 @@ pub struct Placement {
     pub lower_bound: u64,
 }
 
+/// Times that the buffers on top are put first and everything is placed again.
+const RETRIES: usize = 64;
+
 /// Places buffers so that those alive at one step do not overlap, offsets being multiples of `alignment`.
 ///
 /// Greedy by size with best fit (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference",
 /// 2020): the largest buffer first, each into the tightest gap among those placed that live at the same time. Also
-/// tries placing by time, and keeps the smaller arena.
+/// tries other orders, and while the arena is larger than the largest sum of live buffers puts the buffers that end on top
+/// first and tries again. Keeps the smallest arena.
 pub fn place(buffers: &[Buffer], alignment: u64) -> Placement {
-    let mut by_size: Vec<usize> = (0..buffers.len()).collect();
-    by_size.sort_by_key(|&i| (std::cmp::Reverse(buffers[i].bytes), buffers[i].first, i));
-    let mut by_time: Vec<usize> = (0..buffers.len()).collect();
-    by_time.sort_by_key(|&i| (buffers[i].first, std::cmp::Reverse(buffers[i].bytes), i));
-    let mut best = place_in_order(buffers, &by_size, alignment);
-    let other = place_in_order(buffers, &by_time, alignment);
-    if other.total < best.total {
-        best = other;
+    let least = peak(buffers, alignment);
+    let length = |b: &Buffer| (b.last - b.first + 1) as u64;
+    let keys: [&dyn Fn(usize) -> (u64, u64); 4] = [
+        &|i| (u64::MAX - buffers[i].bytes, buffers[i].first as u64),
+        &|i| (buffers[i].first as u64, u64::MAX - buffers[i].bytes),
+        &|i| (u64::MAX - length(&buffers[i]), u64::MAX - buffers[i].bytes),
+        &|i| (u64::MAX - buffers[i].bytes.saturating_mul(length(&buffers[i])), 0),
+    ];
+    let mut best: Option<Placement> = None;
+    let mut orders: Vec<(Vec<usize>, Placement)> = Vec::new();
+    for key in keys {
+        let mut order: Vec<usize> = (0..buffers.len()).collect();
+        order.sort_by_key(|&i| (key(i), i));
+        let placed = place_in_order(buffers, &order, alignment);
+        if best.as_ref().is_none_or(|b| placed.total < b.total) {
+            best = Some(placed.clone());
+        }
+        if placed.total == least {
+            break;
+        }
+        orders.push((order, placed));
     }
-    best.lower_bound = peak(buffers, alignment);
+    let mut best = best.unwrap_or_default();
+    for (mut order, mut placed) in orders {
+        for _ in 0..RETRIES {
+            if best.total == least {
+                break;
+            }
+            let top = |i: &usize| {
+                let size = round_up(buffers[*i].bytes, alignment);
+                size > 0 && placed.offsets[*i] + size == placed.total
+            };
+            let (first, rest): (Vec<usize>, Vec<usize>) = order.iter().partition(|i| top(i));
+            order = [first, rest].concat();
+            placed = place_in_order(buffers, &order, alignment);
+            if placed.total < best.total {
+                best = placed.clone();
+            }
+        }
+    }
+    best.lower_bound = least;
     best
 }
 
