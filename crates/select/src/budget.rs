@@ -6,11 +6,15 @@
 //! sum and does not fit, the next best path with less memory is looked for, and the certificate names the first one's time
 //! as the bound, unless both are as fast.
 
+use std::rc::Rc;
+
 use tactician_types::Bytes;
 
 use crate::bounds::{Bounds, NEVER, Taken};
 use crate::changes::Makings;
 use crate::compact::{Compact, Cost, FORBIDDEN, time_us};
+use crate::edges::Edges;
+use crate::interval::fastest_path;
 use crate::labels::{Quest, search};
 use crate::model::{Certificate, SelectError, Selection};
 use crate::solve::selection;
@@ -31,6 +35,7 @@ pub(crate) struct Memory<'a> {
     compact: &'a Compact<'a>,
     makings: &'a Makings,
     weights: Weights<'a>,
+    edges: Rc<Edges>,
     /// What every selection takes beside its own constants and arena.
     fixed: u64,
 }
@@ -43,7 +48,9 @@ impl<'a> Memory<'a> {
         workspace: u64,
     ) -> Memory<'a> {
         let fixed = compact.instance.bindings.saturating_add(compact.instance.constants);
-        Memory { compact, makings, weights: Weights::new(compact, states, makings, workspace), fixed }
+        let weights = Weights::new(compact, states, makings, workspace);
+        let edges = Rc::new(Edges::new(&weights));
+        Memory { compact, makings, weights, edges, fixed }
     }
 
     fn made(&self, taken: &Taken, certificate: Certificate) -> Selection {
@@ -61,7 +68,6 @@ impl<'a> Memory<'a> {
             let bound = *lower.get_or_insert(bound);
             let Some(taken) = taken else { break };
             let mut s = self.made(&taken, Certificate::Optimal);
-            eprintln!("DBG arena {} peak {} cost {}", s.memory.arena, s.memory.peak, s.predicted_us);
             if s.memory.total() <= memory {
                 if taken.cost >> 56 > bound >> 56 {
                     s.certificate = Certificate::Gap { lower_bound_us: time_us(bound) };
@@ -90,7 +96,7 @@ impl<'a> Memory<'a> {
 
     /// The fastest path whose constants and peak fit, and what none is cheaper than.
     fn fastest_path(&self, limit: u64) -> (Option<Taken>, Cost) {
-        crate::interval::fastest_path(&self.weights, limit)
+        fastest_path(&self.edges, limit)
     }
 
     /// The selection that takes the least memory.
@@ -123,7 +129,7 @@ impl<'a> Memory<'a> {
 
     /// Every trade of time for memory: ascending budgets, each with the fastest selection that fits.
     pub(crate) fn front(&self) -> Result<Vec<(u64, Selection)>, SelectError> {
-        let bounds = Bounds::new(&self.weights, NEVER - 1);
+        let bounds = Bounds::new(&self.edges);
         let quest = Quest {
             limit: NEVER,
             floor: 0,
@@ -132,7 +138,7 @@ impl<'a> Memory<'a> {
             timed: true,
             front: true,
         };
-        let found = search(&self.weights, &bounds, quest);
+        let found = search(&self.edges, &bounds, quest);
         let placed: Vec<(u64, Cost, Selection)> = (found.paths.iter())
             .map(|t| (self.made(t, Certificate::Optimal), t.cost))
             .map(|(s, cost)| (s.memory.total(), cost, s))
@@ -163,11 +169,10 @@ impl<'a> Memory<'a> {
 
     /// The cheapest path among those with the least constants and peak.
     fn least_path(&self) -> Option<Taken> {
-        let w = &self.weights;
-        let bounds = Bounds::new(w, NEVER - 1);
+        let bounds = Bounds::new(&self.edges);
         let quest =
             Quest { limit: NEVER, floor: 0, at_most: FORBIDDEN, width: WIDTH, timed: false, front: false };
-        let least = search(w, &bounds, quest).paths.into_iter().next()?;
+        let least = search(&self.edges, &bounds, quest).paths.into_iter().next()?;
         let (fastest, _) = self.fastest_path(least.memory());
         fastest.or(Some(least))
     }

@@ -5,10 +5,12 @@
 //! Lagrangian relaxation of it bounds the range from below, and the paths met on the way are solutions. A range that may hold
 //! something better is searched by labels; where these are too many it is halved.
 
-use crate::bounds::{Bounds, NEVER, Taken, priced_path};
+use std::rc::Rc;
+
+use crate::bounds::{Bounds, NEVER, Taken, priced_ahead};
 use crate::compact::{Cost, FORBIDDEN};
+use crate::edges::Edges;
 use crate::labels::{Quest, search};
-use crate::weights::Weights;
 
 /// Most labels of a state in a range that can still be halved.
 const NARROW: usize = 60;
@@ -23,30 +25,31 @@ const MOST_WIDE: usize = 8;
 const STEPS: usize = 10;
 
 /// A range of peaks, by index, and the least time that its Lagrangian bound allows, in picoseconds.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Range {
     from: usize,
     to: usize,
     bound: f64,
+    /// The edges that a better path in the range can have.
+    edges: Rc<Edges>,
 }
 
-struct Tree<'a> {
-    weights: &'a Weights<'a>,
+struct Tree {
     limit: u64,
     peaks: Vec<u64>,
     best: Option<Taken>,
 }
 
 /// The fastest path that fits, the one with less memory among equals, and what none is cheaper than.
-pub(crate) fn fastest_path(weights: &Weights<'_>, limit: u64) -> (Option<Taken>, Cost) {
-    let (cost, constants, peak) = Bounds::new(weights, limit).root();
+pub(crate) fn fastest_path(edges: &Rc<Edges>, limit: u64) -> (Option<Taken>, Cost) {
+    let (cost, constants, peak) = Bounds::new(edges).root();
     if cost >= FORBIDDEN || constants >= NEVER || constants.saturating_add(peak) > limit {
         return (None, FORBIDDEN);
     }
-    let mut peaks = weights.peaks();
+    let mut peaks = edges.peaks();
     peaks.retain(|&p| peak <= p && p <= limit - constants);
-    let mut tree = Tree { weights, limit, peaks, best: None };
-    let mut open = vec![Range { from: 0, to: tree.peaks.len() - 1, bound: 0.0 }];
+    let mut tree = Tree { limit, peaks, best: None };
+    let mut open = vec![Range { from: 0, to: tree.peaks.len() - 1, bound: 0.0, edges: edges.clone() }];
     let (mut dropped, mut wide) = (FORBIDDEN, 0);
     // The most promising range first; ties to smaller peaks.
     while let Some(at) = (0..open.len()).min_by(|&a, &b| open[a].bound.total_cmp(&open[b].bound)) {
@@ -61,13 +64,13 @@ pub(crate) fn fastest_path(weights: &Weights<'_>, limit: u64) -> (Option<Taken>,
         let single = range.from == range.to;
         let width = if single && wide < MOST_WIDE { WIDE } else { NARROW };
         wide += usize::from(width == WIDE);
-        let missed = tree.search(&range, &prices, width);
+        let missed = tree.search(&mut range, &prices, width);
         if missed < FORBIDDEN {
             if single {
                 dropped = dropped.min(missed);
             } else {
                 let middle = usize::midpoint(range.from, range.to);
-                open.push(Range { to: middle, ..range });
+                open.push(Range { to: middle, ..range.clone() });
                 open.push(Range { from: middle + 1, ..range });
             }
         }
@@ -76,7 +79,7 @@ pub(crate) fn fastest_path(weights: &Weights<'_>, limit: u64) -> (Option<Taken>,
     (tree.best, bound)
 }
 
-impl Tree<'_> {
+impl Tree {
     /// The time that a path must not exceed to be of interest, in picoseconds, with room for rounding.
     fn worst(&self) -> f64 {
         self.best.as_ref().map_or(f64::INFINITY, |b| (b.cost >> 56) as f64 * (1.0 + 1e-9) + 2.0)
@@ -93,7 +96,7 @@ impl Tree<'_> {
     fn bound(&mut self, range: &mut Range) -> Vec<f64> {
         let cap = self.peaks[range.to];
         let room = (self.limit - self.peaks[range.from]) as f64;
-        let Some(free) = priced_path(self.weights, 0.0, cap) else {
+        let Some(free) = range.edges.priced_path(0.0, cap) else {
             range.bound = f64::INFINITY;
             return Vec::new();
         };
@@ -108,7 +111,7 @@ impl Tree<'_> {
         let (mut low, mut high, mut closed) = (0.0, start.max(1e-6), false);
         let mut price = high;
         for _ in 0..STEPS * 3 {
-            let Some(t) = priced_path(self.weights, price, cap) else { break };
+            let Some(t) = range.edges.priced_path(price, cap) else { break };
             let bound = time(&t) + price * (t.constants as f64 - room);
             range.bound = range.bound.max(bound * (1.0 - 1e-9));
             let fits = t.constants as f64 <= room;
@@ -137,15 +140,21 @@ impl Tree<'_> {
     }
 
     /// Searches a range by labels; the least that something dropped could have cost.
-    fn search(&mut self, range: &Range, prices: &[f64], width: usize) -> Cost {
+    fn search(&mut self, range: &mut Range, prices: &[f64], width: usize) -> Cost {
         let (floor, cap) = (self.peaks[range.from], self.peaks[range.to]);
-        let mut bounds = Bounds::new(self.weights, cap);
+        let room = (self.limit - floor) as f64;
+        for &price in prices.iter().chain(prices.is_empty().then_some(&0.0)) {
+            let ahead = priced_ahead(&range.edges, price);
+            let most = self.worst() + price * room;
+            range.edges = Rc::new(range.edges.within(price, &ahead, cap, most + most.abs() * 1e-9));
+        }
+        let mut bounds = Bounds::new(&range.edges);
         for &price in prices {
-            bounds.add_price(self.weights, price, cap);
+            bounds.add_price(&range.edges, price);
         }
         let at_most = self.best.as_ref().map_or(FORBIDDEN, |b| b.cost);
         let quest = Quest { limit: self.limit, floor, at_most, width, timed: true, front: false };
-        let found = search(self.weights, &bounds, quest);
+        let found = search(&range.edges, &bounds, quest);
         found.paths.into_iter().for_each(|t| self.offer(t));
         found.dropped.iter().map(|d| d.1).min().unwrap_or(FORBIDDEN)
     }

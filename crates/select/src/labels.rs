@@ -8,7 +8,7 @@
 
 use crate::bounds::{Bounds, Taken};
 use crate::compact::{Cost, FORBIDDEN};
-use crate::weights::Weights;
+use crate::edges::Edges;
 
 #[derive(Clone, Copy)]
 struct Label {
@@ -47,8 +47,8 @@ pub(crate) struct Found {
 }
 
 /// Searches layer by layer from the first state.
-pub(crate) fn search(w: &Weights<'_>, bounds: &Bounds, quest: Quest) -> Found {
-    let top = w.states.layers.len() - 1;
+pub(crate) fn search(edges: &Edges, bounds: &Bounds, quest: Quest) -> Found {
+    let top = edges.layers.len() - 1;
     let start = Label { cost: 0, constants: 0, peak: 0, parent: 0, arc: 0, member: 0 };
     let mut found = Found::default();
     // All labels of a layer, by state.
@@ -56,28 +56,24 @@ pub(crate) fn search(w: &Weights<'_>, bounds: &Bounds, quest: Quest) -> Found {
     #[allow(clippy::single_range_in_vec_init, reason = "one state, with one range of labels")]
     let mut ranges: Vec<std::ops::Range<usize>> = vec![0..1];
     for left in (1..=top).rev() {
-        let layer = &w.states.layers[left];
         let here = &history[history.len() - 1];
-        let mut next: Vec<Vec<Label>> = vec![Vec::new(); w.states.layers[left - 1].keys.len()];
-        for (s, range) in ranges.iter().enumerate().filter(|(_, r)| !r.is_empty()) {
-            for arc in layer.starts[s] as usize..layer.starts[s + 1] as usize {
-                let to = layer.arcs[arc].to as usize;
-                let test = Test::new(bounds, left - 1, to, quest);
-                for way in w.ways(left, arc) {
-                    for parent in range.clone() {
-                        let l = &here[parent];
-                        let label = Label {
-                            cost: l.cost + way.cost,
-                            constants: l.constants + way.constants,
-                            peak: l.peak.max(way.peak).max(test.peak),
-                            parent: parent as u32,
-                            arc: arc as u32,
-                            member: way.member as u32,
-                        };
-                        if test.passes(&label) {
-                            next[to].push(label);
-                        }
-                    }
+        let mut next: Vec<Vec<Label>> = vec![Vec::new(); edges.states[left - 1]];
+        let tests: Vec<Test> =
+            (0..edges.states[left - 1]).map(|to| Test::new(bounds, left - 1, to, quest)).collect();
+        for e in &edges.layers[left] {
+            let test = &tests[e.to as usize];
+            for parent in ranges[e.from as usize].clone() {
+                let l = &here[parent];
+                let label = Label {
+                    cost: l.cost + e.cost,
+                    constants: l.constants + e.constants,
+                    peak: l.peak.max(e.peak).max(test.peak),
+                    parent: parent as u32,
+                    arc: e.arc,
+                    member: e.member,
+                };
+                if test.passes(&label) {
+                    next[e.to as usize].push(label);
                 }
             }
         }
@@ -87,8 +83,7 @@ pub(crate) fn search(w: &Weights<'_>, bounds: &Bounds, quest: Quest) -> Found {
             let from = flat.len();
             thin(&mut labels, quest.timed);
             if labels.len() > quest.width {
-                let test = Test::new(bounds, left - 1, to, quest);
-                narrow(&mut labels, &test, quest, &mut found.dropped);
+                narrow(&mut labels, &tests[to], quest, &mut found.dropped);
             }
             flat.extend(labels);
             ranges.push(from..flat.len());
@@ -97,7 +92,7 @@ pub(crate) fn search(w: &Weights<'_>, bounds: &Bounds, quest: Quest) -> Found {
     }
     let mut ends: Vec<(Cost, u64, usize, Taken)> = Vec::new();
     for (s, range) in ranges.iter().enumerate() {
-        for (end, way) in w.ends[s].iter().enumerate() {
+        for (end, way) in edges.ends[s].iter().enumerate() {
             for i in range.clone() {
                 let l = &history[top][i];
                 let (cost, constants) = (l.cost + way.cost, l.constants + way.constants);

@@ -14,6 +14,7 @@ mod bounds;
 mod budget;
 mod changes;
 mod compact;
+mod edges;
 mod explain;
 mod footprint;
 mod front;

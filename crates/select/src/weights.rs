@@ -104,18 +104,6 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// Every peak that a path may have, ascending.
-    pub(crate) fn peaks(&self) -> Vec<u64> {
-        let layers =
-            (1..self.states.layers.len()).flat_map(|l| (0..self.bases[l].len()).map(move |a| (l, a)));
-        let ways =
-            layers.flat_map(|(layer, arc)| self.ways(layer, arc)).chain(self.ends.iter().flatten().copied());
-        let mut peaks: Vec<u64> = ways.map(|w| w.peak).collect();
-        peaks.sort_unstable();
-        peaks.dedup();
-        peaks
-    }
-
     /// A path from the arcs taken and their members, from the first state on, and the number of its end.
     pub(crate) fn path(&self, cost: Cost, arcs: &[(usize, usize)], end: usize, makings: &Makings) -> Path {
         let mut path = Path { cost, ..Path::default() };
