@@ -137,6 +137,7 @@ impl<'a> Memory<'a> {
             width: FRONT_WIDTH,
             timed: true,
             front: true,
+            complete: false,
         };
         let found = search(&self.edges, &bounds, quest);
         let placed: Vec<(u64, Cost, Selection)> = (found.paths.iter())
@@ -170,8 +171,15 @@ impl<'a> Memory<'a> {
     /// The cheapest path among those with the least constants and peak.
     fn least_path(&self) -> Option<Taken> {
         let bounds = Bounds::new(&self.edges);
-        let quest =
-            Quest { limit: NEVER, floor: 0, at_most: FORBIDDEN, width: WIDTH, timed: false, front: false };
+        let quest = Quest {
+            limit: NEVER,
+            floor: 0,
+            at_most: FORBIDDEN,
+            width: WIDTH,
+            timed: false,
+            front: false,
+            complete: false,
+        };
         let least = search(&self.edges, &bounds, quest).paths.into_iter().next()?;
         let (fastest, _) = self.fastest_path(least.memory());
         fastest.or(Some(least))

@@ -13,7 +13,10 @@ use crate::edges::Edges;
 use crate::labels::{Quest, search};
 
 /// Most labels of a state in a range that can still be halved.
-const NARROW: usize = 60;
+const NARROW: usize = 150;
+
+/// Most edges of a range that is searched although it can still be halved.
+const FEW: usize = 40_000;
 
 /// Most labels of a state where the range holds one peak.
 const WIDE: usize = 2000;
@@ -139,7 +142,8 @@ impl Tree {
         if low > 0.0 { vec![low, high] } else { vec![high] }
     }
 
-    /// Searches a range by labels; the least that something dropped could have cost.
+    /// Searches a range by labels; the least that something dropped could have cost. A range that can still be halved is given
+    /// up as soon as it proves hard.
     fn search(&mut self, range: &mut Range, prices: &[f64], width: usize) -> Cost {
         let (floor, cap) = (self.peaks[range.from], self.peaks[range.to]);
         let room = (self.limit - floor) as f64;
@@ -148,12 +152,17 @@ impl Tree {
             let most = self.worst() + price * room;
             range.edges = Rc::new(range.edges.within(price, &ahead, cap, most + most.abs() * 1e-9));
         }
+        let whole = range.from < range.to;
+        if whole && range.edges.layers.iter().map(Vec::len).sum::<usize>() > FEW {
+            return 0;
+        }
         let mut bounds = Bounds::new(&range.edges);
         for &price in prices {
             bounds.add_price(&range.edges, price);
         }
         let at_most = self.best.as_ref().map_or(FORBIDDEN, |b| b.cost);
-        let quest = Quest { limit: self.limit, floor, at_most, width, timed: true, front: false };
+        let quest =
+            Quest { limit: self.limit, floor, at_most, width, timed: true, front: false, complete: whole };
         let found = search(&range.edges, &bounds, quest);
         found.paths.into_iter().for_each(|t| self.offer(t));
         found.dropped.iter().map(|d| d.1).min().unwrap_or(FORBIDDEN)

@@ -35,6 +35,8 @@ pub(crate) struct Quest {
     pub(crate) timed: bool,
     /// Whether every trade of time for memory is looked for, not only the fastest.
     pub(crate) front: bool,
+    /// Whether a search that must drop something is given up.
+    pub(crate) complete: bool,
 }
 
 /// What was found.
@@ -84,6 +86,9 @@ pub(crate) fn search(edges: &Edges, bounds: &Bounds, quest: Quest) -> Found {
             thin(&mut labels, quest.timed);
             if labels.len() > quest.width {
                 narrow(&mut labels, &tests[to], quest, &mut found.dropped);
+            }
+            if quest.complete && !found.dropped.is_empty() {
+                return found;
             }
             flat.extend(labels);
             ranges.push(from..flat.len());
