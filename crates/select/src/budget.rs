@@ -6,9 +6,8 @@
 //! sum and does not fit, the next best path with less memory is looked for, and the certificate names the first one's time
 //! as the bound, unless both are as fast.
 
+use std::cell::RefCell;
 use std::rc::Rc;
-
-use tactician_types::Bytes;
 
 use crate::bounds::{Bounds, NEVER, Taken};
 use crate::changes::Makings;
@@ -16,16 +15,13 @@ use crate::compact::{Compact, Cost, FORBIDDEN, time_us};
 use crate::edges::Edges;
 use crate::interval::fastest_path;
 use crate::labels::{Quest, search};
-use crate::model::{Certificate, SelectError, Selection};
+use crate::model::{Certificate, Selection};
 use crate::solve::selection;
 use crate::states::States;
 use crate::weights::Weights;
 
 /// Most labels of one state when one budget is solved.
 const WIDTH: usize = 4000;
-
-/// Most labels of one state when a whole front is made.
-const FRONT_WIDTH: usize = 400;
 
 /// Most paths that are placed for one budget.
 const PLACEMENTS: usize = 64;
@@ -35,9 +31,11 @@ pub(crate) struct Memory<'a> {
     compact: &'a Compact<'a>,
     makings: &'a Makings,
     weights: Weights<'a>,
-    edges: Rc<Edges>,
+    pub(crate) edges: Rc<Edges>,
     /// What every selection takes beside its own constants and arena.
-    fixed: u64,
+    pub(crate) fixed: u64,
+    /// Paths met, which later budgets may start from.
+    known: RefCell<Vec<Taken>>,
 }
 
 impl<'a> Memory<'a> {
@@ -50,16 +48,16 @@ impl<'a> Memory<'a> {
         let fixed = compact.instance.bindings.saturating_add(compact.instance.constants);
         let weights = Weights::new(compact, states, makings, workspace);
         let edges = Rc::new(Edges::new(&weights));
-        Memory { compact, makings, weights, edges, fixed }
+        Memory { compact, makings, weights, edges, fixed, known: RefCell::new(Vec::new()) }
     }
 
-    fn made(&self, taken: &Taken, certificate: Certificate) -> Selection {
+    pub(crate) fn made(&self, taken: &Taken, certificate: Certificate) -> Selection {
         let path = self.weights.path(taken.cost, &taken.arcs, taken.end, self.makings);
         selection(self.compact, self.makings, &path, certificate)
     }
 
-    /// The fastest selection within `memory` bytes.
-    pub(crate) fn fastest(&self, memory: u64) -> Result<Selection, SelectError> {
+    /// The fastest selection within `memory` bytes; the one that takes least, where that is too much.
+    pub(crate) fn fastest(&self, memory: u64) -> Result<Selection, Option<Selection>> {
         let mut lower: Option<Cost> = None;
         let mut limit = memory.checked_sub(self.fixed);
         for _ in 0..PLACEMENTS {
@@ -76,32 +74,25 @@ impl<'a> Memory<'a> {
             }
             limit = taken.memory().checked_sub(1);
         }
-        let mut least = self.least()?;
-        if least.memory.total() <= memory {
-            let bound = lower.unwrap_or(0).min(FORBIDDEN - 1);
-            least.certificate = Certificate::Gap { lower_bound_us: time_us(bound).min(least.predicted_us) };
-            return Ok(least);
+        let mut least = self.least().ok_or(None)?;
+        if least.memory.total() > memory {
+            return Err(Some(least));
         }
-        let m = least.memory;
-        Err(SelectError::OverMemory {
-            budget: Bytes(memory),
-            least: Bytes(m.total()),
-            constants: Bytes(m.constants),
-            bindings: Bytes(m.bindings),
-            arena: Bytes(m.arena),
-            step: m.peak_step,
-            tensors: m.peak_tensors,
-        })
+        let bound = lower.unwrap_or(0).min(FORBIDDEN - 1);
+        least.certificate = Certificate::Gap { lower_bound_us: time_us(bound).min(least.predicted_us) };
+        Ok(least)
     }
 
     /// The fastest path whose constants and peak fit, and what none is cheaper than.
     fn fastest_path(&self, limit: u64) -> (Option<Taken>, Cost) {
-        fastest_path(&self.edges, limit)
+        let found = fastest_path(&self.edges, limit, &self.known.borrow());
+        self.known.borrow_mut().extend(found.0.clone());
+        found
     }
 
     /// The selection that takes the least memory.
-    pub(crate) fn least(&self) -> Result<Selection, SelectError> {
-        let least = self.least_path().ok_or(SelectError::NoLayout)?;
+    pub(crate) fn least(&self) -> Option<Selection> {
+        let least = self.least_path()?;
         let mut best = self.made(&least, Certificate::Optimal);
         // Where its placement wastes bytes, another may take fewer.
         for _ in 0..PLACEMENTS {
@@ -124,48 +115,7 @@ impl<'a> Memory<'a> {
                 None => break,
             }
         }
-        Ok(best)
-    }
-
-    /// Every trade of time for memory: ascending budgets, each with the fastest selection that fits.
-    pub(crate) fn front(&self) -> Result<Vec<(u64, Selection)>, SelectError> {
-        let bounds = Bounds::new(&self.edges);
-        let quest = Quest {
-            limit: NEVER,
-            floor: 0,
-            at_most: FORBIDDEN,
-            width: FRONT_WIDTH,
-            timed: true,
-            front: true,
-            complete: false,
-        };
-        let found = search(&self.edges, &bounds, quest);
-        let placed: Vec<(u64, Cost, Selection)> = (found.paths.iter())
-            .map(|t| (self.made(t, Certificate::Optimal), t.cost))
-            .map(|(s, cost)| (s.memory.total(), cost, s))
-            .collect();
-        let mut order: Vec<usize> = (0..placed.len()).collect();
-        order.sort_by_key(|&i| (placed[i].0, placed[i].1));
-        let mut out: Vec<(u64, Selection)> = Vec::new();
-        let mut least = Cost::MAX;
-        for i in order {
-            let (total, cost, s) = &placed[i];
-            if cost >> 56 >= least >> 56 {
-                continue;
-            }
-            least = *cost;
-            // What the sums of live bytes alone would allow here, kept or dropped.
-            let room = total - self.fixed;
-            let kept = found.paths.iter().filter(|t| t.memory() <= room).map(|t| t.cost);
-            let dropped = found.dropped.iter().filter(|d| d.0 <= room).map(|d| d.1);
-            let bound = kept.chain(dropped).min().unwrap_or(*cost);
-            let mut s = s.clone();
-            if *cost >> 56 > bound >> 56 {
-                s.certificate = Certificate::Gap { lower_bound_us: time_us(bound) };
-            }
-            out.push((*total, s));
-        }
-        if out.is_empty() { Err(SelectError::NoLayout) } else { Ok(out) }
+        Some(best)
     }
 
     /// The cheapest path among those with the least constants and peak.

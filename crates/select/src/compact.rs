@@ -17,8 +17,8 @@ pub(crate) type Mask = u8;
 /// Time in the high bits, scratch in the low ones, so that equal times prefer less scratch.
 pub(crate) type Cost = u128;
 
-/// Larger than any sum of costs.
-pub(crate) const FORBIDDEN: Cost = u128::MAX / 4;
+/// Larger than any sum of costs; a few of it can be added up.
+pub(crate) const FORBIDDEN: Cost = u128::MAX / 8;
 
 /// A cost of so many picoseconds and bytes of scratch.
 pub(crate) fn cost(picoseconds: u64, scratch: u64) -> Cost {

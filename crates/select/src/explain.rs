@@ -4,8 +4,8 @@ use tactician_types::Bytes;
 
 use crate::changes::Makings;
 use crate::compact::Compact;
-use crate::model::SelectError;
-use crate::solve::{LIMITS, hungriest, shortest};
+use crate::model::{Footprint, SelectError};
+use crate::solve::{LIMITS, Steps, hungriest};
 use crate::states::States;
 
 /// Why no selection keeps to a workspace: the least that works, or what fails whatever the workspace.
@@ -14,7 +14,7 @@ pub(crate) fn over_workspace(compact: &Compact<'_>, workspace: u64) -> SelectErr
     let path = |at: usize| {
         let makings = Makings::new(compact, sizes[at]);
         let states = States::new(compact, &makings, LIMITS)?;
-        shortest(compact, &states, &makings, sizes[at])
+        Steps::new(compact, &states, &makings).shortest(sizes[at])
     };
     // The first size with a path: more scratch never hurts.
     let (mut low, mut high) = (sizes.partition_point(|&s| s <= workspace), sizes.len());
@@ -28,6 +28,19 @@ pub(crate) fn over_workspace(compact: &Compact<'_>, workspace: u64) -> SelectErr
             SelectError::OverBudget { region, budget: Bytes(workspace), least: Bytes(sizes[low]) }
         }
         None => unconnected(compact),
+    }
+}
+
+/// That nothing fits the memory, with what takes it where as little as possible is taken.
+pub(crate) fn over_memory(memory: u64, least: Footprint) -> SelectError {
+    SelectError::OverMemory {
+        budget: Bytes(memory),
+        least: Bytes(least.total()),
+        constants: Bytes(least.constants),
+        bindings: Bytes(least.bindings),
+        arena: Bytes(least.arena),
+        step: least.peak_step,
+        tensors: least.peak_tensors,
     }
 }
 

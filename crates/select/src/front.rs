@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use tactician_types::Layout;
 
-use crate::budget::Memory;
 use crate::changes::Makings;
 use crate::compact::Compact;
-use crate::model::{Budget, Certificate, Choice, Instance, SelectError, Selection};
-use crate::solve::{LIMITS, selection, shortest};
+use crate::model::{Budget, Certificate, Choice, Instance, Reformat, SelectError, Selection};
+use crate::solve::{LIMITS, Steps, selection};
 use crate::states::States;
 
 /// The best selection of a range of budgets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FrontPoint {
-    /// The smallest budget that has it; the next point's is the first that has another.
+    /// The smallest budget that has it.
     pub budget: u64,
+    /// The largest budget that is known to have it. Where the next point's budget is not the next number, budgets between
+    /// may have others, none of them faster than that point.
+    pub until: u64,
     /// The selection.
     pub selection: Selection,
     /// What is different from the point before, the largest saving first.
@@ -43,60 +45,48 @@ pub struct Change {
 /// As [`select`](crate::select) without a limit.
 pub fn workspace_front(instance: &Instance) -> Result<Vec<FrontPoint>, SelectError> {
     let compact = Compact::new(instance, |_| true)?;
-    let (mut budget, mut found): (u64, Vec<(u64, Selection)>) = (u64::MAX, Vec::new());
-    let mut makings = Makings::new(&compact, budget);
-    let mut states = States::new(&compact, &makings, LIMITS);
-    let reformat_scratch =
-        instance.values.iter().flat_map(|v| v.reformat.values()).any(|r| !r.view && r.workspace > 0);
-    while let Some(graph) = &states {
-        let Some(path) = shortest(&compact, graph, &makings, budget) else { break };
-        let s = selection(&compact, &makings, &path, Certificate::Optimal);
-        let least = s.workspace;
-        // Less scratch at no loss of time takes the place of the point above.
-        if found.last().is_some_and(|(_, above)| above.predicted_us >= s.predicted_us) {
-            found.pop();
-        }
-        found.push((least, s));
-        let Some(below) = least.checked_sub(1) else { break };
-        budget = below;
-        if reformat_scratch {
-            makings = Makings::new(&compact, budget);
-            states = States::new(&compact, &makings, LIMITS);
+    let scratch = |r: &Reformat| !r.view && r.workspace > 0;
+    let changes_matter = instance.values.iter().flat_map(|v| v.reformat.values()).any(scratch);
+    let (mut budget, mut found): (Option<u64>, Vec<(u64, Selection)>) = (Some(u64::MAX), Vec::new());
+    while let Some(most) = budget {
+        // Made anew only where the changes of layout depend on the budget.
+        let makings = Makings::new(&compact, most);
+        let Some(states) = States::new(&compact, &makings, LIMITS) else { break };
+        let steps = Steps::new(&compact, &states, &makings);
+        while let Some(most) = budget {
+            let Some(path) = steps.shortest(most) else {
+                budget = None;
+                break;
+            };
+            let s = selection(&compact, &makings, &path, Certificate::Optimal);
+            budget = s.workspace.checked_sub(1);
+            // Less scratch at no loss of time takes the place of the point above.
+            if found.last().is_some_and(|(_, above)| above.predicted_us >= s.predicted_us) {
+                found.pop();
+            }
+            found.push((s.workspace, s));
+            if changes_matter {
+                break;
+            }
         }
     }
     if found.is_empty() {
         crate::select(instance, Budget::workspace(u64::MAX))?;
     }
     found.reverse();
-    Ok(points(instance, found))
-}
-
-/// Every budget of memory at which the best selection within a workspace changes, ascending: the first point has the least
-/// memory that works.
-///
-/// # Errors
-/// As [`select`](crate::select) without a limit of memory.
-pub fn memory_front(instance: &Instance, workspace: u64) -> Result<Vec<FrontPoint>, SelectError> {
-    let compact = Compact::new(instance, |_| true)?;
-    let makings = Makings::new(&compact, workspace);
-    let found = match States::new(&compact, &makings, LIMITS) {
-        Some(states) if shortest(&compact, &states, &makings, workspace).is_some() => {
-            Memory::new(&compact, &states, &makings, workspace).front()?
-        }
-        _ => {
-            let s = crate::select(instance, Budget::workspace(workspace))?;
-            vec![(s.memory.total(), s)]
-        }
-    };
-    Ok(points(instance, found))
+    let next: Vec<u64> = found.iter().skip(1).map(|(b, _)| b - 1).chain([u64::MAX]).collect();
+    Ok(points(instance, found.into_iter().zip(next).map(|((b, s), until)| (b, until, s))))
 }
 
 /// Points with what changed between them.
-pub(crate) fn points(instance: &Instance, found: Vec<(u64, Selection)>) -> Vec<FrontPoint> {
-    let mut out: Vec<FrontPoint> = Vec::with_capacity(found.len());
-    for (budget, selection) in found {
+pub(crate) fn points(
+    instance: &Instance,
+    found: impl IntoIterator<Item = (u64, u64, Selection)>,
+) -> Vec<FrontPoint> {
+    let mut out: Vec<FrontPoint> = Vec::new();
+    for (budget, until, selection) in found {
         let changes = out.last().map_or_else(Vec::new, |p| differences(instance, &p.selection, &selection));
-        out.push(FrontPoint { budget, selection, changes });
+        out.push(FrontPoint { budget, until, selection, changes });
     }
     out
 }

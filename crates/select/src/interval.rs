@@ -43,8 +43,9 @@ struct Tree {
     best: Option<Taken>,
 }
 
-/// The fastest path that fits, the one with less memory among equals, and what none is cheaper than.
-pub(crate) fn fastest_path(edges: &Rc<Edges>, limit: u64) -> (Option<Taken>, Cost) {
+/// The fastest path that fits, the one with less memory among equals, and what none is cheaper than. `known` paths that fit
+/// are solutions to start from.
+pub(crate) fn fastest_path(edges: &Rc<Edges>, limit: u64, known: &[Taken]) -> (Option<Taken>, Cost) {
     let (cost, constants, peak) = Bounds::new(edges).root();
     if cost >= FORBIDDEN || constants >= NEVER || constants.saturating_add(peak) > limit {
         return (None, FORBIDDEN);
@@ -52,6 +53,7 @@ pub(crate) fn fastest_path(edges: &Rc<Edges>, limit: u64) -> (Option<Taken>, Cos
     let mut peaks = edges.peaks();
     peaks.retain(|&p| peak <= p && p <= limit - constants);
     let mut tree = Tree { limit, peaks, best: None };
+    known.iter().for_each(|t| tree.offer(t.clone()));
     let mut open = vec![Range { from: 0, to: tree.peaks.len() - 1, bound: 0.0, edges: edges.clone() }];
     let (mut dropped, mut wide) = (FORBIDDEN, 0);
     // The most promising range first; ties to smaller peaks.

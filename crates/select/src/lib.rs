@@ -23,15 +23,17 @@ mod interval;
 mod labels;
 mod live;
 mod memory;
+mod memory_front;
 mod model;
 mod pareto;
 mod solve;
 mod states;
 mod weights;
 
-pub use front::{Change, FrontPoint, differences, memory_front, workspace_front};
+pub use front::{Change, FrontPoint, differences, workspace_front};
 pub use greedy::greedy;
 pub use memory::{Buffer, Placement, place};
+pub use memory_front::{memory_front, memory_front_of};
 pub use model::{
     Budget, Candidate, Certificate, Choice, Footprint, Instance, Reformat, RegionChoices, SelectError,
     Selection, ValueChoices,

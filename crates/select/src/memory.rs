@@ -23,7 +23,7 @@ pub struct Placement {
 }
 
 /// Times that the buffers on top are put first and everything is placed again.
-const RETRIES: usize = 64;
+const RETRIES: usize = 24;
 
 /// Places buffers so that those alive at one step do not overlap, offsets being multiples of `alignment`.
 ///

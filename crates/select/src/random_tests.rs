@@ -376,3 +376,112 @@ fn equals_every_selection_counted_under_budgets_of_memory() {
     assert!(optimal > 5000 && refused > 1000, "{optimal} {gaps} {refused}");
     assert!(gaps * 50 < optimal, "{optimal} {gaps}");
 }
+
+#[test]
+fn fronts_have_every_budget_where_the_selection_changes() {
+    let mut r = Random(7);
+    let (mut points, mut gaps) = (0, 0);
+    for round in 0..600 {
+        let i = instance(&mut r, round % 2 == 0);
+        let all = every_selection(&i);
+        let Ok(front) = workspace_front(&i) else {
+            assert!(all.is_empty(), "round {round}");
+            continue;
+        };
+        for (at, p) in front.iter().enumerate() {
+            assert_eq!(p.selection.workspace, p.budget, "round {round}");
+            assert!(at == 0 || p.selection.predicted_us < front[at - 1].selection.predicted_us);
+            assert_eq!(p.until, front.get(at + 1).map_or(u64::MAX, |n| n.budget - 1));
+            for budget in [p.budget, p.until] {
+                let s = select(&i, Budget::workspace(budget)).unwrap();
+                assert_eq!(s.predicted_us, p.selection.predicted_us, "round {round}");
+            }
+        }
+        assert!(front[0].budget == 0 || select(&i, Budget::workspace(front[0].budget - 1)).is_err());
+        let workspace = front[front.len() / 2].budget;
+        let front = memory_front(&i, workspace).unwrap();
+        for (at, p) in front.iter().enumerate() {
+            points += 1;
+            gaps += usize::from(p.selection.certificate != Certificate::Optimal);
+            assert_eq!(p.selection.memory.total(), p.budget, "round {round}");
+            assert!(at == 0 || p.selection.predicted_us < front[at - 1].selection.predicted_us);
+            for memory in [p.budget, p.until] {
+                let s = select(&i, Budget { workspace, memory: Some(memory) }).unwrap();
+                let (a, b) = (s.predicted_us, p.selection.predicted_us);
+                let proven = p.selection.certificate == Certificate::Optimal;
+                assert!(a == b || (!proven && a < b), "round {round} {memory}: {a} {b}\n{i:?}");
+            }
+            if at > 0 {
+                assert!(!p.changes.is_empty(), "round {round}");
+                let saved: f64 = p.changes.iter().map(|c| c.saved_us).sum();
+                let between = front[at - 1].selection.predicted_us - p.selection.predicted_us;
+                assert!(round % 2 == 0 || (saved - between).abs() < 1e-6, "round {round}: {saved} {between}");
+            }
+        }
+        let least = front[0].budget;
+        assert!(least == 0 || select(&i, Budget { workspace, memory: Some(least - 1) }).is_err());
+    }
+    assert!(points > 1000 && gaps * 20 < points, "{points} {gaps}");
+}
+
+/// With noise times of ties are counted alike, so nothing is compared with counting.
+#[test]
+fn more_budget_is_never_slower_and_never_loses_to_the_local_choice() {
+    let mut r = Random(11);
+    for round in 0..1500 {
+        let i = instance(&mut r, true);
+        let mut sizes: Vec<u64> = (0..4).map(|k| i.bindings + 40 * k + r.below(60)).collect();
+        sizes.sort_unstable();
+        let memories: Vec<Option<u64>> = sizes.into_iter().map(Some).chain([None]).collect();
+        let mut before: Vec<Option<f64>> = vec![None; memories.len()];
+        for workspace in [0, 10, 20] {
+            let local = greedy(&i, Budget::workspace(workspace)).ok();
+            let mut row: Option<f64> = None;
+            for (k, &memory) in memories.iter().enumerate() {
+                let budget = Budget { workspace, memory };
+                let s = select(&i, budget).ok();
+                assert_eq!(s, select(&i, budget).ok(), "round {round}: two answers");
+                if let Some(s) = &s {
+                    assert!(s.workspace <= workspace && memory.is_none_or(|m| s.memory.total() <= m));
+                    let fits = |l: &&Selection| memory.is_none_or(|m| l.memory.total() <= m);
+                    if let Some(l) = local.as_ref().filter(fits) {
+                        assert!(
+                            s.predicted_us <= l.predicted_us,
+                            "round {round}: the local choice is faster"
+                        );
+                    }
+                } else if let Some(m) = memory {
+                    assert!(local.as_ref().is_none_or(|l| l.memory.total() > m), "round {round}");
+                }
+                let time = s.map(|s| s.predicted_us);
+                for smaller in [row, before[k]].into_iter().flatten() {
+                    assert!(time.is_some_and(|t| t <= smaller), "round {round}: {budget:?} is slower");
+                }
+                (row, before[k]) = (time.or(row), time.or(before[k]));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_given_partition_is_kept() {
+    let mut r = Random(13);
+    let mut solved = 0;
+    for round in 0..300 {
+        let i = instance(&mut r, false);
+        let mut found = Vec::new();
+        partitions(&i, &mut Vec::new(), &mut |p| found.push(p.to_vec()));
+        let all = found.iter().map(|p| select_partition(&i, p, Budget::workspace(20)));
+        let mut best: Option<f64> = None;
+        for (p, s) in found.iter().zip(all) {
+            let Ok(s) = s else { continue };
+            let regions: Vec<usize> = s.chosen.iter().map(|c| c.region).collect();
+            assert_eq!(&regions, p, "round {round}");
+            best = Some(best.map_or(s.predicted_us, |b| b.min(s.predicted_us)));
+            solved += 1;
+        }
+        let whole = select(&i, Budget::workspace(20)).ok().map(|s| s.predicted_us);
+        assert_eq!(whole, best, "round {round}");
+    }
+    assert!(solved > 300, "{solved}");
+}

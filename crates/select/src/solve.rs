@@ -61,17 +61,64 @@ fn select_where(
     let Some(states) = States::new(&compact, &makings, LIMITS) else {
         return Err(SelectError::Malformed { what: "the graph of states is too large".into() });
     };
-    let Some(path) = shortest(&compact, &states, &makings, budget.workspace) else {
+    let Some(path) = Steps::new(&compact, &states, &makings).shortest(budget.workspace) else {
         return Err(explain::over_workspace(&compact, budget.workspace));
     };
     let fastest = selection(&compact, &makings, &path, Certificate::Optimal);
     match budget.memory {
         Some(memory) if fastest.memory.total() > memory => {
-            Memory::new(&compact, &states, &makings, budget.workspace).fastest(memory)
+            let found = Memory::new(&compact, &states, &makings, budget.workspace).fastest(memory);
+            within_memory(&compact, budget.workspace, memory, found)
         }
         _ => Ok(fastest),
     }
 }
+
+/// Settles what the search within a workspace came to. Where an arena could not be placed in as few bytes as are alive, less
+/// workspace may do better, so smaller ones are tried too: more of it never hurts.
+fn within_memory(
+    compact: &Compact<'_>,
+    workspace: u64,
+    memory: u64,
+    found: Result<Selection, Option<Selection>>,
+) -> Result<Selection, SelectError> {
+    let settled = |found: &Result<Selection, Option<Selection>>| match found {
+        Ok(s) => s.certificate == Certificate::Optimal,
+        Err(Some(least)) => least.memory.arena == least.memory.peak,
+        Err(None) => false,
+    };
+    let mut best = found;
+    if !settled(&best) {
+        let sizes = compact.scratch_sizes();
+        for &smaller in sizes.iter().rev().filter(|&&s| s < workspace).take(SMALLER) {
+            let makings = Makings::new(compact, smaller);
+            let Some(states) = States::new(compact, &makings, LIMITS) else { break };
+            if Steps::new(compact, &states, &makings).shortest(smaller).is_none() {
+                break;
+            }
+            let next = Memory::new(compact, &states, &makings, smaller).fastest(memory);
+            best = match (best, next) {
+                (Ok(a), Ok(b)) if b.predicted_us < a.predicted_us => {
+                    // What was proven of the larger workspace holds.
+                    Ok(Selection { certificate: a.certificate, ..b })
+                }
+                (Ok(a), _) => Ok(a),
+                (Err(_), Ok(b)) => {
+                    Ok(Selection { certificate: Certificate::Gap { lower_bound_us: 0.0 }, ..b })
+                }
+                (Err(Some(a)), Err(Some(b))) if b.memory.total() < a.memory.total() => Err(Some(b)),
+                (Err(a), Err(b)) => Err(a.or(b)),
+            };
+        }
+    }
+    best.map_err(|least| match least {
+        Some(least) => explain::over_memory(memory, least.memory),
+        None => SelectError::NoLayout,
+    })
+}
+
+/// Smaller workspaces that are tried where placing wastes memory.
+const SMALLER: usize = 16;
 
 /// The cheapest member of every class by region within a budget of scratch.
 pub(crate) fn prices(compact: &Compact<'_>, workspace: u64) -> Vec<Vec<Option<(Cost, usize)>>> {
@@ -94,63 +141,90 @@ pub(crate) fn given_cost(compact: &Compact<'_>, makings: &Makings, key: &[u32]) 
     Some(sum)
 }
 
-/// The cheapest path, with ties to the first arc.
-pub(crate) fn shortest(
-    compact: &Compact<'_>,
-    states: &States,
-    makings: &Makings,
-    workspace: u64,
-) -> Option<Path> {
-    let prices = prices(compact, workspace);
-    let price = |act: &Act| match *act {
-        Act::Inside => Some(0),
-        Act::Run { region, class, needed, way } => {
-            let r = &compact.regions[region as usize];
-            let own = prices[region as usize][usize::from(class)]?.0;
-            let ways = makings.get(r.output, r.classes[usize::from(class)].output, needed);
-            Some(own + ways.get(usize::from(way))?.cost)
+/// An arc as the search without memory sees it.
+#[derive(Clone, Copy)]
+struct Step {
+    /// What the changes of layout cost.
+    changes: Cost,
+    /// Number of the class among all; 0 for a node inside a region.
+    class: u32,
+    to: u32,
+}
+
+/// The graph of states made ready for searches with many budgets.
+pub(crate) struct Steps<'a> {
+    compact: &'a Compact<'a>,
+    states: &'a States,
+    /// Parallel to the arcs of each layer.
+    layers: Vec<Vec<Step>>,
+    ends: Vec<Cost>,
+}
+
+impl<'a> Steps<'a> {
+    pub(crate) fn new(compact: &'a Compact<'a>, states: &'a States, makings: &Makings) -> Steps<'a> {
+        let mut first = Vec::with_capacity(compact.regions.len());
+        let mut count = 1;
+        for r in &compact.regions {
+            first.push(count);
+            count += r.classes.len() as u32;
         }
-    };
-    let last = states.layers.first()?;
-    let mut left: Vec<Vec<Cost>> =
-        vec![last.keys.iter().map(|k| given_cost(compact, makings, k).unwrap_or(FORBIDDEN)).collect()];
-    let mut best: Vec<Vec<u32>> = vec![Vec::new()];
-    for layer in &states.layers[1..] {
-        let next = &left[left.len() - 1];
-        let of_state = |s: usize| {
-            let mut found = (FORBIDDEN, u32::MAX);
-            for (i, arc) in layer.arcs_of(s).iter().enumerate() {
-                let ahead = next[arc.to as usize];
-                if ahead < found.0
-                    && let Some(own) = price(&arc.act)
-                    && own + ahead < found.0
-                {
-                    found = (own + ahead, i as u32);
-                }
+        let step = |arc: &crate::states::Arc| match arc.act {
+            Act::Inside => Step { changes: 0, class: 0, to: arc.to },
+            Act::Run { region, class, needed, way } => {
+                let r = &compact.regions[region as usize];
+                let ways = makings.get(r.output, r.classes[usize::from(class)].output, needed);
+                let changes = ways.get(usize::from(way)).map_or(FORBIDDEN, |m| m.cost);
+                Step { changes, class: first[region as usize] + u32::from(class), to: arc.to }
             }
-            found
         };
-        let (costs, arcs) = (0..layer.keys.len()).map(of_state).unzip();
-        left.push(costs);
-        best.push(arcs);
+        let layers = states.layers.iter().map(|l| l.arcs.iter().map(step).collect()).collect();
+        let ends = &states.layers[0].keys;
+        let ends = ends.iter().map(|k| given_cost(compact, makings, k).unwrap_or(FORBIDDEN)).collect();
+        Steps { compact, states, layers, ends }
     }
-    let total = *left.last()?.first()?;
-    if total >= FORBIDDEN {
-        return None;
-    }
-    let (mut path, mut state) = (Path { cost: total, ..Path::default() }, 0usize);
-    for n in (1..states.layers.len()).rev() {
-        let arc = states.layers[n].arcs_of(state)[best[n][state] as usize];
-        if let Act::Run { region, class, needed, way } = arc.act {
-            let (region, class, way) = (region as usize, usize::from(class), usize::from(way));
-            let member = prices[region][class].map_or(0, |p| p.1);
-            path.picks.push(Pick { region, class, member, needed, way });
+
+    /// The cheapest path within a budget of scratch, with ties to the first arc.
+    pub(crate) fn shortest(&self, workspace: u64) -> Option<Path> {
+        let prices = prices(self.compact, workspace);
+        let own = prices.iter().flatten().map(|p| p.map_or(FORBIDDEN, |p| p.0));
+        let own: Vec<Cost> = [0].into_iter().chain(own).collect();
+        let layers = &self.states.layers;
+        let mut left = self.ends.clone();
+        let mut best: Vec<Vec<u32>> = vec![Vec::new()];
+        for (layer, steps) in layers.iter().zip(&self.layers).skip(1) {
+            let of_state = |s: usize| {
+                let mut found = (FORBIDDEN, u32::MAX);
+                for i in layer.starts[s]..layer.starts[s + 1] {
+                    let step = steps[i as usize];
+                    let sum = left[step.to as usize] + step.changes + own[step.class as usize];
+                    if sum < found.0 {
+                        found = (sum, i);
+                    }
+                }
+                found
+            };
+            let (costs, arcs) = (0..layer.keys.len()).map(of_state).unzip();
+            left = costs;
+            best.push(arcs);
         }
-        state = arc.to as usize;
+        let total = *left.first()?;
+        if total >= FORBIDDEN {
+            return None;
+        }
+        let (mut path, mut state) = (Path { cost: total, ..Path::default() }, 0usize);
+        for n in (1..layers.len()).rev() {
+            let arc = layers[n].arcs[best[n][state] as usize];
+            if let Act::Run { region, class, needed, way } = arc.act {
+                let (region, class, way) = (region as usize, usize::from(class), usize::from(way));
+                let member = prices[region][class].map_or(0, |p| p.1);
+                path.picks.push(Pick { region, class, member, needed, way });
+            }
+            state = arc.to as usize;
+        }
+        path.picks.reverse();
+        path.given = needs(&layers[0].keys[state]).map(|(v, mask)| (v, mask, 0)).collect();
+        Some(path)
     }
-    path.picks.reverse();
-    path.given = needs(&last.keys[state]).map(|(v, mask)| (v, mask, 0)).collect();
-    Some(path)
 }
 
 /// A path as a selection.
