@@ -26,6 +26,13 @@ const WIDTH: usize = 4000;
 /// Most paths that are placed for one budget.
 const PLACEMENTS: usize = 64;
 
+/// The selection that takes the least memory.
+pub(crate) struct Least {
+    pub(crate) selection: Selection,
+    /// Whether none can take less.
+    pub(crate) proven: bool,
+}
+
 /// A graph with weights under one budget of scratch.
 pub(crate) struct Memory<'a> {
     compact: &'a Compact<'a>,
@@ -57,7 +64,7 @@ impl<'a> Memory<'a> {
     }
 
     /// The fastest selection within `memory` bytes; the one that takes least, where that is too much.
-    pub(crate) fn fastest(&self, memory: u64) -> Result<Selection, Option<Selection>> {
+    pub(crate) fn fastest(&self, memory: u64) -> Result<Selection, Option<Least>> {
         let mut lower: Option<Cost> = None;
         let mut limit = memory.checked_sub(self.fixed);
         for _ in 0..PLACEMENTS {
@@ -74,10 +81,11 @@ impl<'a> Memory<'a> {
             }
             limit = taken.memory().checked_sub(1);
         }
-        let mut least = self.least().ok_or(None)?;
-        if least.memory.total() > memory {
-            return Err(Some(least));
+        let found = self.least().ok_or(None)?;
+        if found.selection.memory.total() > memory {
+            return Err(Some(found));
         }
+        let mut least = found.selection;
         let bound = lower.unwrap_or(0).min(FORBIDDEN - 1);
         least.certificate = Certificate::Gap { lower_bound_us: time_us(bound).min(least.predicted_us) };
         Ok(least)
@@ -91,7 +99,7 @@ impl<'a> Memory<'a> {
     }
 
     /// The selection that takes the least memory.
-    pub(crate) fn least(&self) -> Option<Selection> {
+    pub(crate) fn least(&self) -> Option<Least> {
         let least = self.least_path()?;
         let mut best = self.made(&least, Certificate::Optimal);
         // Where its placement wastes bytes, another may take fewer.
@@ -115,7 +123,8 @@ impl<'a> Memory<'a> {
                 None => break,
             }
         }
-        Some(best)
+        let proven = best.memory.total() - self.fixed == least.memory();
+        Some(Least { selection: best, proven })
     }
 
     /// The cheapest path among those with the least constants and peak.

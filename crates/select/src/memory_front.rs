@@ -119,7 +119,7 @@ fn sampled(
     top: Selection,
     solves: usize,
 ) -> Result<Vec<(u64, u64, Selection)>, SelectError> {
-    let least = memory.least().ok_or(SelectError::NoLayout)?;
+    let least = memory.least().ok_or(SelectError::NoLayout)?.selection;
     let least = memory.fastest(least.memory.total()).unwrap_or(least);
     // Budget, the largest that is proven to have the selection, the largest that was tried, the selection.
     let first = least.memory.total();

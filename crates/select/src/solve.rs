@@ -2,7 +2,7 @@
 
 use tactician_types::{Bytes, Layout};
 
-use crate::budget::Memory;
+use crate::budget::{Least, Memory};
 use crate::changes::{Makings, scratch};
 use crate::compact::{Compact, Cost, FORBIDDEN, Mask, cost, time_us};
 use crate::explain;
@@ -80,11 +80,11 @@ fn within_memory(
     compact: &Compact<'_>,
     workspace: u64,
     memory: u64,
-    found: Result<Selection, Option<Selection>>,
+    found: Result<Selection, Option<Least>>,
 ) -> Result<Selection, SelectError> {
-    let settled = |found: &Result<Selection, Option<Selection>>| match found {
+    let settled = |found: &Result<Selection, Option<Least>>| match found {
         Ok(s) => s.certificate == Certificate::Optimal,
-        Err(Some(least)) => least.memory.arena == least.memory.peak,
+        Err(Some(least)) => least.proven,
         Err(None) => false,
     };
     let mut best = found;
@@ -106,13 +106,15 @@ fn within_memory(
                 (Err(_), Ok(b)) => {
                     Ok(Selection { certificate: Certificate::Gap { lower_bound_us: 0.0 }, ..b })
                 }
-                (Err(Some(a)), Err(Some(b))) if b.memory.total() < a.memory.total() => Err(Some(b)),
+                (Err(Some(a)), Err(Some(b))) if b.selection.memory.total() < a.selection.memory.total() => {
+                    Err(Some(b))
+                }
                 (Err(a), Err(b)) => Err(a.or(b)),
             };
         }
     }
     best.map_err(|least| match least {
-        Some(least) => explain::over_memory(memory, least.memory),
+        Some(least) => explain::over_memory(memory, least.selection.memory),
         None => SelectError::NoLayout,
     })
 }
