@@ -5,16 +5,16 @@ use tactician_types::Bytes;
 use crate::changes::Makings;
 use crate::compact::Compact;
 use crate::model::{Footprint, SelectError};
-use crate::solve::{LIMITS, Steps, hungriest};
-use crate::states::States;
+use crate::solve::{Steps, hungriest};
+use crate::wide::Graph;
 
 /// Why no selection keeps to a workspace: the least that works, or what fails whatever the workspace.
 pub(crate) fn over_workspace(compact: &Compact<'_>, workspace: u64) -> SelectError {
     let sizes = compact.scratch_sizes();
     let path = |at: usize| {
         let makings = Makings::new(compact, sizes[at]);
-        let states = States::new(compact, &makings, LIMITS)?;
-        Steps::new(compact, &states, &makings).shortest(sizes[at])
+        let graph = Graph::new(compact, &makings, sizes[at]);
+        Steps::new(compact, &graph.states, &makings).shortest(sizes[at])
     };
     // The first size with a path: more scratch never hurts.
     let (mut low, mut high) = (sizes.partition_point(|&s| s <= workspace), sizes.len());

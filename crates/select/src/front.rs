@@ -6,9 +6,9 @@ use tactician_types::Layout;
 
 use crate::changes::Makings;
 use crate::compact::Compact;
-use crate::model::{Budget, Certificate, Choice, Instance, Reformat, SelectError, Selection};
-use crate::solve::{LIMITS, Steps, selection};
-use crate::states::States;
+use crate::model::{Budget, Choice, Instance, Reformat, SelectError, Selection};
+use crate::solve::selection;
+use crate::wide::{Graph, Search};
 
 /// The best selection of a range of budgets.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,23 +49,23 @@ pub fn workspace_front(instance: &Instance) -> Result<Vec<FrontPoint>, SelectErr
     let changes_matter = instance.values.iter().flat_map(|v| v.reformat.values()).any(scratch);
     let (mut budget, mut found): (Option<u64>, Vec<(u64, Selection)>) = (Some(u64::MAX), Vec::new());
     while let Some(most) = budget {
-        // Made anew only where the changes of layout depend on the budget.
+        // Made anew only where the changes of layout or the states kept depend on the budget.
         let makings = Makings::new(&compact, most);
-        let Some(states) = States::new(&compact, &makings, LIMITS) else { break };
-        let steps = Steps::new(&compact, &states, &makings);
+        let graph = Graph::new(&compact, &makings, most);
+        let search = Search::new(&compact, &graph, &makings);
         while let Some(most) = budget {
-            let Some(path) = steps.shortest(most) else {
+            let Some((path, certificate)) = search.shortest(most) else {
                 budget = None;
                 break;
             };
-            let s = selection(&compact, &makings, &path, Certificate::Optimal);
+            let s = selection(&compact, &makings, &path, certificate);
             budget = s.workspace.checked_sub(1);
             // Less scratch at no loss of time takes the place of the point above.
             if found.last().is_some_and(|(_, above)| above.predicted_us >= s.predicted_us) {
                 found.pop();
             }
             found.push((s.workspace, s));
-            if changes_matter {
+            if changes_matter || !graph.is_exact() {
                 break;
             }
         }

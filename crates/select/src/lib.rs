@@ -29,6 +29,7 @@ mod pareto;
 mod solve;
 mod states;
 mod weights;
+mod wide;
 
 pub use front::{Change, FrontPoint, differences, workspace_front};
 pub use greedy::greedy;

@@ -11,8 +11,8 @@ use crate::compact::{Compact, Cost, FORBIDDEN};
 use crate::front::{FrontPoint, points};
 use crate::labels::{Quest, search};
 use crate::model::{Budget, Certificate, Instance, SelectError, Selection};
-use crate::solve::{LIMITS, Steps, selection};
-use crate::states::States;
+use crate::solve::selection;
+use crate::wide::{Graph, Search};
 
 /// Most labels of one state.
 const WIDTH: usize = 200;
@@ -44,24 +44,23 @@ pub fn memory_front_of(
 ) -> Result<Vec<FrontPoint>, SelectError> {
     let compact = Compact::new(instance, |_| true)?;
     let makings = Makings::new(&compact, workspace);
-    let fastest = match States::new(&compact, &makings, LIMITS) {
-        Some(states) => match Steps::new(&compact, &states, &makings).shortest(workspace) {
-            Some(path) => {
-                let memory = Memory::new(&compact, &states, &makings, workspace);
-                let list = match complete(&memory) {
-                    Some(list) => list,
-                    None => {
-                        let top = selection(&compact, &makings, &path, Certificate::Optimal);
-                        sampled(&memory, top, solves)?
-                    }
-                };
-                return Ok(points(instance, list));
-            }
-            None => crate::select(instance, Budget::workspace(workspace))?,
-        },
-        None => crate::select(instance, Budget::workspace(workspace))?,
+    let graph = Graph::new(&compact, &makings, workspace);
+    let search = Search::new(&compact, &graph, &makings);
+    let Some((path, certificate)) = search.shortest(workspace) else {
+        let s = crate::select(instance, Budget::workspace(workspace))?;
+        return Ok(points(instance, [(s.memory.total(), u64::MAX, s)]));
     };
-    Ok(points(instance, [(fastest.memory.total(), u64::MAX, fastest)]))
+    let memory = Memory::new(&compact, &graph.states, &makings, workspace);
+    let mut list = match complete(&memory) {
+        Some(list) => list,
+        None => sampled(&memory, selection(&compact, &makings, &path, certificate), solves)?,
+    };
+    if let Some(lower_bound_us) = search.bound_us(workspace) {
+        for (budget, until, s) in &mut list {
+            (*until, s.certificate) = (*budget, Certificate::Gap { lower_bound_us });
+        }
+    }
+    Ok(points(instance, list))
 }
 
 /// Every point, where one search keeps all labels.

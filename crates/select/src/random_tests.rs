@@ -485,3 +485,34 @@ fn a_given_partition_is_kept() {
     }
     assert!(solved > 300, "{solved}");
 }
+
+/// Graphs that must be kept small give selections within their bounds.
+#[test]
+fn wide_instances_state_their_gap() {
+    use crate::changes::Makings;
+    use crate::compact::{Compact, time_us};
+    use crate::wide::{Graph, Search};
+    let mut r = Random(17);
+    let (mut exact, mut wide, mut met) = (0, 0, 0);
+    for round in 0..600 {
+        let i = instance(&mut r, false);
+        let Ok(best) = select(&i, Budget::workspace(20)) else { continue };
+        let compact = Compact::new(&i, |_| true).unwrap();
+        let makings = Makings::new(&compact, 20);
+        let graph = Graph::within(&compact, &makings, 20, 40);
+        exact += usize::from(graph.is_exact());
+        let search = Search::new(&compact, &graph, &makings);
+        let Some((path, certificate)) = search.shortest(20) else { continue };
+        wide += usize::from(!graph.is_exact());
+        let found = time_us(path.cost);
+        assert!(found >= best.predicted_us, "round {round}");
+        match certificate {
+            Certificate::Optimal => assert_eq!(found, best.predicted_us, "round {round}"),
+            Certificate::Gap { lower_bound_us } => {
+                assert!(lower_bound_us <= best.predicted_us, "round {round}")
+            }
+        }
+        met += usize::from(!graph.is_exact() && certificate == Certificate::Optimal);
+    }
+    assert!(exact > 20 && wide > 60 && met > 5, "{exact} {wide} {met}");
+}

@@ -7,11 +7,10 @@ use crate::changes::{Makings, scratch};
 use crate::compact::{Compact, Cost, FORBIDDEN, Mask, cost, time_us};
 use crate::explain;
 use crate::footprint::footprint;
+use crate::greedy::greedy;
 use crate::model::{Budget, Certificate, Choice, Instance, SelectError, Selection};
-use crate::states::{Act, Limits, States, needs};
-
-/// Most arcs of a graph of states.
-pub(crate) const LIMITS: Limits = Limits { arcs: 6_000_000 };
+use crate::states::{Act, States, needs};
+use crate::wide::{Graph, Search};
 
 /// A region that runs: its class, the member of it, the layouts that its output is needed in, and which way these are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +57,23 @@ fn select_where(
 ) -> Result<Selection, SelectError> {
     let compact = Compact::new(instance, allowed)?;
     let makings = Makings::new(&compact, budget.workspace);
-    let Some(states) = States::new(&compact, &makings, LIMITS) else {
-        return Err(SelectError::Malformed { what: "the graph of states is too large".into() });
-    };
-    let Some(path) = Steps::new(&compact, &states, &makings).shortest(budget.workspace) else {
+    let graph = Graph::new(&compact, &makings, budget.workspace);
+    let search = Search::new(&compact, &graph, &makings);
+    let Some((path, certificate)) = search.shortest(budget.workspace) else {
+        if !graph.is_exact() {
+            return greedy(instance, budget);
+        }
         return Err(explain::over_workspace(&compact, budget.workspace));
     };
-    let fastest = selection(&compact, &makings, &path, Certificate::Optimal);
+    let fastest = selection(&compact, &makings, &path, certificate);
     match budget.memory {
         Some(memory) if fastest.memory.total() > memory => {
-            let found = Memory::new(&compact, &states, &makings, budget.workspace).fastest(memory);
-            within_memory(&compact, budget.workspace, memory, found)
+            let found = Memory::new(&compact, &graph.states, &makings, budget.workspace).fastest(memory);
+            let mut s = within_memory(&compact, budget.workspace, memory, found)?;
+            if let Some(lower_bound_us) = search.bound_us(budget.workspace) {
+                s.certificate = Certificate::Gap { lower_bound_us };
+            }
+            Ok(s)
         }
         _ => Ok(fastest),
     }
@@ -92,11 +97,11 @@ fn within_memory(
         let sizes = compact.scratch_sizes();
         for &smaller in sizes.iter().rev().filter(|&&s| s < workspace).take(SMALLER) {
             let makings = Makings::new(compact, smaller);
-            let Some(states) = States::new(compact, &makings, LIMITS) else { break };
-            if Steps::new(compact, &states, &makings).shortest(smaller).is_none() {
+            let graph = Graph::new(compact, &makings, smaller);
+            if Steps::new(compact, &graph.states, &makings).shortest(smaller).is_none() {
                 break;
             }
-            let next = Memory::new(compact, &states, &makings, smaller).fastest(memory);
+            let next = Memory::new(compact, &graph.states, &makings, smaller).fastest(memory);
             best = match (best, next) {
                 (Ok(a), Ok(b)) if b.predicted_us < a.predicted_us => {
                     // What was proven of the larger workspace holds.
@@ -180,8 +185,8 @@ impl<'a> Steps<'a> {
             }
         };
         let layers = states.layers.iter().map(|l| l.arcs.iter().map(step).collect()).collect();
-        let ends = &states.layers[0].keys;
-        let ends = ends.iter().map(|k| given_cost(compact, makings, k).unwrap_or(FORBIDDEN)).collect();
+        let ends = states.layers.first().into_iter().flat_map(|l| &l.keys);
+        let ends = ends.map(|k| given_cost(compact, makings, k).unwrap_or(FORBIDDEN)).collect();
         Steps { compact, states, layers, ends }
     }
 

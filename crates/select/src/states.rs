@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 
 use crate::changes::Makings;
-use crate::compact::{Compact, Mask};
+use crate::compact::{Compact, Cost, FORBIDDEN, Mask};
 
 /// What an arc does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,7 @@ impl Layer {
 }
 
 /// Layer `i` has the states with `i` nodes left; layer 0 is the last to be reached and has no arcs.
+#[derive(Default)]
 pub(crate) struct States {
     pub(crate) layers: Vec<Layer>,
 }
@@ -71,15 +72,27 @@ fn is_computed(key: &[u32], node: usize) -> bool {
     key.contains(&(COMPUTED | node as u32))
 }
 
-/// How many states and arcs a graph may have.
+/// How a graph is kept small.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) arcs: usize,
+pub(crate) enum Limit {
+    /// All states, and no graph if it has more arcs than this.
+    Arcs(usize),
+    /// So many states a layer, those that were reached at the least cost: some selections are missing.
+    States(usize),
+    /// So many needs a state, those of the values made last; others are forgotten, as if they cost nothing: paths are no
+    /// selections, but none is cheaper than the cheapest path. No graph if it has more arcs than the second number.
+    Needs(usize, usize),
 }
 
 impl States {
-    /// The graph of an instance; `makings` says which sets of layouts can be made at all. `None` beyond the limits.
-    pub(crate) fn new(compact: &Compact<'_>, makings: &Makings, limits: Limits) -> Option<States> {
+    /// The graph of an instance; `makings` says which sets of layouts can be made at all, `prices` what running a class
+    /// costs. `None` beyond the limit.
+    pub(crate) fn new(
+        compact: &Compact<'_>,
+        makings: &Makings,
+        prices: &[Vec<Option<(Cost, usize)>>],
+        limit: Limit,
+    ) -> Option<States> {
         let n = compact.instance.nodes;
         let mut layers: Vec<Layer> = (0..=n).map(|_| Layer::default()).collect();
         let wanted = compact.values.iter().enumerate();
@@ -87,30 +100,90 @@ impl States {
             .filter(|(_, v)| v.wanted != 0 && v.given.is_none_or(|g| v.wanted != 1 << g))
             .map(|(i, v)| (i as u32) << 8 | u32::from(v.wanted))
             .collect();
-        layers[n].keys.push(first.into());
+        layers[n].keys.push(forget(compact, first.into(), limit));
+        // The cost at which each state of a layer was reached.
+        let mut costs: Vec<Cost> = vec![0];
         let mut total = 0;
         for left in (1..=n).rev() {
             let (before, rest) = layers.split_at_mut(left);
             let (next, layer) = (&mut before[left - 1], &mut rest[0]);
             let mut known: HashMap<Key, u32> = HashMap::new();
+            let mut reached: Vec<Cost> = Vec::new();
             layer.starts.push(0);
             for s in 0..layer.keys.len() {
                 for (act, key) in successors(compact, makings, left - 1, &layer.keys[s]) {
-                    let to = *known.entry(key).or_insert_with_key(|key| {
+                    let to = *known.entry(forget(compact, key, limit)).or_insert_with_key(|key| {
                         next.keys.push(key.clone());
+                        reached.push(FORBIDDEN);
                         next.keys.len() as u32 - 1
                     });
+                    let cost = costs[s] + act.cost(compact, makings, prices);
+                    reached[to as usize] = reached[to as usize].min(cost.min(FORBIDDEN));
                     layer.arcs.push(Arc { act, to });
                 }
                 layer.starts.push(layer.arcs.len() as u32);
-                if total + layer.arcs.len() > limits.arcs {
+                if let Limit::Arcs(most) | Limit::Needs(_, most) = limit
+                    && total + layer.arcs.len() > most
+                {
                     return None;
                 }
             }
             total += layer.arcs.len();
+            if let Limit::States(most) = limit
+                && next.keys.len() > most
+            {
+                narrow(layer, next, &mut reached, most);
+            }
+            costs = reached;
         }
         Some(States { layers })
     }
+}
+
+impl Act {
+    /// Time and scratch of the cheapest member and the changes of layout; [`FORBIDDEN`] when no member is allowed.
+    fn cost(&self, compact: &Compact<'_>, makings: &Makings, prices: &[Vec<Option<(Cost, usize)>>]) -> Cost {
+        let Act::Run { region, class, needed, way } = *self else { return 0 };
+        let r = &compact.regions[region as usize];
+        let ways = makings.get(r.output, r.classes[usize::from(class)].output, needed);
+        let own = prices[region as usize][usize::from(class)].map(|p| p.0);
+        own.zip(ways.get(usize::from(way))).map_or(FORBIDDEN, |(own, making)| own + making.cost)
+    }
+}
+
+/// A state without the needs that the limit does not keep.
+fn forget(compact: &Compact<'_>, key: Key, limit: Limit) -> Key {
+    let Limit::Needs(most, _) = limit else { return key };
+    if needs(&key).count() <= most {
+        return key;
+    }
+    let mut order: Vec<(usize, usize)> =
+        needs(&key).map(|(v, _)| (compact.values[v].node.map_or(0, |n| n + 1), v)).collect();
+    order.sort_unstable_by(|a, b| b.cmp(a));
+    let kept: Vec<usize> = order[..most].iter().map(|o| o.1).collect();
+    let stays = |k: &u32| k & COMPUTED != 0 || kept.contains(&((k >> 8) as usize));
+    key.iter().copied().filter(stays).collect()
+}
+
+/// Keeps the `most` states of the next layer that cost least, and the arcs to them.
+fn narrow(layer: &mut Layer, next: &mut Layer, reached: &mut Vec<Cost>, most: usize) {
+    let mut order: Vec<usize> = (0..next.keys.len()).collect();
+    order.sort_by_key(|&s| (reached[s], s));
+    order.truncate(most);
+    order.sort_unstable();
+    let mut renamed = vec![u32::MAX; next.keys.len()];
+    for (new, &old) in order.iter().enumerate() {
+        renamed[old] = new as u32;
+    }
+    next.keys = order.iter().map(|&s| std::mem::take(&mut next.keys[s])).collect();
+    *reached = order.iter().map(|&s| reached[s]).collect();
+    let (mut arcs, mut starts) = (Vec::new(), vec![0]);
+    for s in 0..layer.keys.len() {
+        let kept = layer.arcs_of(s).iter().filter(|a| renamed[a.to as usize] != u32::MAX);
+        arcs.extend(kept.map(|a| Arc { to: renamed[a.to as usize], ..*a }));
+        starts.push(arcs.len() as u32);
+    }
+    (layer.arcs, layer.starts) = (arcs, starts);
 }
 
 /// What may be done at a node in a state, and the state that follows.
