@@ -26,6 +26,9 @@ mod settle;
 mod tuned;
 pub mod zoo;
 
+#[cfg(test)]
+mod memory_tests;
+
 pub use builder::{BuildTimes, Builder, DEFAULT_WORKSPACE, HostRegion};
 pub use devices::DeviceName;
 pub use error::BuildError;

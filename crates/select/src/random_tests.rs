@@ -149,8 +149,8 @@ pub(crate) struct Counted {
     pub(crate) memory: u64,
 }
 
-/// Every selection: every partition, every candidate of each region, the cheapest changes of layout for each.
-pub(crate) fn every_selection(i: &Instance) -> Vec<Counted> {
+/// Every selection, with its memory if it is to be `placed`: every partition, every candidate of each region, the cheapest changes of layout for each.
+pub(crate) fn every_selection(i: &Instance, placed: bool) -> Vec<Counted> {
     let mut out = Vec::new();
     partitions(i, &mut Vec::new(), &mut |regions| {
         let counts: Vec<usize> = regions.iter().map(|&r| i.regions[r].candidates.len()).collect();
@@ -164,7 +164,7 @@ pub(crate) fn every_selection(i: &Instance) -> Vec<Counted> {
                     Choice { region, candidate }
                 })
                 .collect();
-            out.extend(counted(i, &chosen));
+            out.extend(counted(i, &chosen, placed));
         }
     });
     out
@@ -190,7 +190,7 @@ fn partitions(i: &Instance, chosen: &mut Vec<usize>, found: &mut dyn FnMut(&[usi
 
 /// One selection with each combination of cheapest changes of layout, for each value with and without scratch; none where
 /// layouts do not meet.
-fn counted(i: &Instance, chosen: &[Choice]) -> Vec<Counted> {
+fn counted(i: &Instance, chosen: &[Choice], placed: bool) -> Vec<Counted> {
     let candidate = |c: &Choice| &i.regions[c.region].candidates[c.candidate];
     let mut needed: Vec<Vec<Layout>> = i.values.iter().map(|v| v.wanted.into_iter().collect()).collect();
     let mut from: Vec<Option<Layout>> = i.values.iter().map(|v| v.given).collect();
@@ -230,7 +230,7 @@ fn counted(i: &Instance, chosen: &[Choice]) -> Vec<Counted> {
                 .chain(each().map(|r| r.workspace))
                 .max()
                 .unwrap_or(0),
-            memory: footprint(i, chosen, reformats).total(),
+            memory: if placed { footprint(i, chosen, reformats).total() } else { 0 },
         }
     };
     combinations.iter().map(sum).collect()
@@ -297,7 +297,7 @@ fn equals_every_selection_counted_under_budgets_of_scratch() {
     let (mut solved, mut refused) = (0, 0);
     for round in 0..3000 {
         let i = instance(&mut r, false);
-        let all = every_selection(&i);
+        let all = every_selection(&i, false);
         for budget in [0, 9, 10, 20] {
             let fits = all.iter().filter(|s| s.workspace <= budget);
             let want = fits.map(|s| s.time_us).min_by(f64::total_cmp);
@@ -331,7 +331,7 @@ fn equals_every_selection_counted_under_budgets_of_memory() {
     let (mut optimal, mut gaps, mut refused) = (0, 0, 0);
     for round in 0..3000 {
         let i = instance(&mut r, false);
-        let all = every_selection(&i);
+        let all = every_selection(&i, true);
         let workspace = 10 * r.below(3);
         let fits: Vec<&Counted> = all.iter().filter(|s| s.workspace <= workspace).collect();
         let Some(most) = fits.iter().map(|s| s.memory).max() else { continue };
@@ -383,7 +383,7 @@ fn fronts_have_every_budget_where_the_selection_changes() {
     let (mut points, mut gaps) = (0, 0);
     for round in 0..600 {
         let i = instance(&mut r, round % 2 == 0);
-        let all = every_selection(&i);
+        let all = every_selection(&i, false);
         let Ok(front) = workspace_front(&i) else {
             assert!(all.is_empty(), "round {round}");
             continue;

@@ -11,7 +11,7 @@ use crate::solve::{Path, Steps, prices};
 use crate::states::{Limit, States};
 
 /// Most arcs of a graph.
-const ARCS: usize = 3_000_000;
+const ARCS: usize = 2_000_000;
 
 /// States of one.
 pub(crate) struct Graph {
@@ -32,9 +32,9 @@ impl Graph {
         if let Some(states) = make(Limit::Arcs(arcs)) {
             return Graph { states, relaxed: None };
         }
-        let width = (arcs / compact.instance.nodes.max(1) / 40).clamp(40, 4000);
+        let width = (arcs / compact.instance.nodes.max(1) / 40).clamp(40, 2000);
         let states = make(Limit::States(width)).unwrap_or_default();
-        let relaxed = [12, 8, 6, 5, 4, 3, 2, 1, 0].iter().find_map(|&n| make(Limit::Needs(n, arcs)));
+        let relaxed = [8, 5, 4, 3, 2, 1, 0].iter().find_map(|&n| make(Limit::Needs(n, arcs)));
         Graph { states, relaxed: Some(relaxed.unwrap_or_default()) }
     }
 
