@@ -53,8 +53,7 @@ fn tuned(net: &Network, seed: u64) -> Tuned {
 }
 
 fn check(tuned: &Tuned, selection: &Selection, what: &str) -> Plan {
-    let instance = tuned.instance();
-    let plan = tuned.plan_of(&instance, selection, selection.workspace, None).unwrap();
+    let plan = tuned.plan_of(selection, Budget::workspace(selection.workspace), None).unwrap();
     let (meta, memory) = (&plan.meta, &selection.memory);
     assert_eq!(meta.arena_bytes, memory.arena, "{what}");
     assert_eq!(meta.scratch_bytes, selection.workspace, "{what}");
@@ -75,17 +74,17 @@ fn a_selection_takes_what_its_plan_takes() {
         for seed in 0..4 {
             let tuned = tuned(net, seed);
             let instance = tuned.instance();
-            for p in workspace_front(&instance).unwrap() {
+            for p in workspace_front(instance).unwrap() {
                 let plan =
                     check(&tuned, &p.selection, &format!("{name}, seed {seed}, workspace {}", p.budget));
                 arenas.insert((name, plan.meta.arena_bytes));
                 points += 1;
             }
-            for p in memory_front(&instance, u64::MAX).unwrap() {
+            for p in memory_front(instance, u64::MAX).unwrap() {
                 check(&tuned, &p.selection, &format!("{name}, seed {seed}, memory {}", p.budget));
                 points += 1;
                 let budget = Budget { workspace: u64::MAX, memory: Some(p.budget) };
-                assert_eq!(select(&instance, budget).unwrap().predicted_us, p.selection.predicted_us);
+                assert_eq!(select(instance, budget).unwrap().predicted_us, p.selection.predicted_us);
             }
         }
     }

@@ -224,6 +224,6 @@ impl Made {
         let used: BTreeMap<usize, &String> = (selection.chosen.iter())
             .map(|c| (c.region, &instance.regions[c.region].candidates[c.candidate].id))
             .collect();
-        self.0.retain(|(region, id), _| used.get(region).is_some_and(|u| *u == id));
+        self.0.retain(|(region, id), _| used.get(region) == Some(&id));
     }
 }

@@ -64,7 +64,7 @@ impl<'a> Memory<'a> {
     }
 
     /// The fastest selection within `memory` bytes; the one that takes least, where that is too much.
-    pub(crate) fn fastest(&self, memory: u64) -> Result<Selection, Option<Least>> {
+    pub(crate) fn fastest(&self, memory: u64) -> Result<Selection, Option<Box<Least>>> {
         let mut lower: Option<Cost> = None;
         let mut limit = memory.checked_sub(self.fixed);
         for _ in 0..PLACEMENTS {
@@ -83,7 +83,7 @@ impl<'a> Memory<'a> {
         }
         let found = self.least().ok_or(None)?;
         if found.selection.memory.total() > memory {
-            return Err(Some(found));
+            return Err(Some(Box::new(found)));
         }
         let mut least = found.selection;
         let bound = lower.unwrap_or(0).min(FORBIDDEN - 1);

@@ -55,8 +55,7 @@ pub(crate) fn search(edges: &Edges, bounds: &Bounds, quest: Quest) -> Found {
     let mut found = Found::default();
     // All labels of a layer, by state.
     let mut history: Vec<Vec<Label>> = vec![vec![start]];
-    #[allow(clippy::single_range_in_vec_init, reason = "one state, with one range of labels")]
-    let mut ranges: Vec<std::ops::Range<usize>> = vec![0..1];
+    let mut ranges = vec![std::ops::Range { start: 0, end: 1 }];
     for left in (1..=top).rev() {
         let here = &history[history.len() - 1];
         let mut next: Vec<Vec<Label>> = vec![Vec::new(); edges.states[left - 1]];

@@ -85,9 +85,9 @@ fn within_memory(
     compact: &Compact<'_>,
     workspace: u64,
     memory: u64,
-    found: Result<Selection, Option<Least>>,
+    found: Result<Selection, Option<Box<Least>>>,
 ) -> Result<Selection, SelectError> {
-    let settled = |found: &Result<Selection, Option<Least>>| match found {
+    let settled = |found: &Result<Selection, Option<Box<Least>>>| match found {
         Ok(s) => s.certificate == Certificate::Optimal,
         Err(Some(least)) => least.proven,
         Err(None) => false,
