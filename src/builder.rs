@@ -11,13 +11,13 @@ use tactician_plan::Plan;
 use tactician_select::Budget;
 use tactician_tactics::{HOST_FAMILY, TacticFilter};
 use tactician_tune::{
-    Catalogue, Progress, Purpose, TacticTable, TuneError, TuneOptions, TuneReport, facts, tune_with,
+    Catalogue, Progress, Purpose, Spared, TacticTable, TuneError, TuneOptions, TuneReport, facts, tune_with,
 };
 
 use crate::devices::DeviceName;
 use crate::error::BuildError;
 use crate::network::{Network, Shapes};
-use crate::regions::{Offer, reformat_problems, to_measure};
+use crate::regions::{Offer, reformat_problems, spared, to_measure};
 use crate::tuned::Tuned;
 
 /// Scratch that one step may use when the caller sets no budget: 1 GiB, above what tactics ask for in practice.
@@ -45,6 +45,7 @@ pub struct Builder<'a> {
     table: Option<PathBuf>,
     policy: Option<Box<dyn FusionPolicy + 'a>>,
     also: Vec<Box<dyn FusionPolicy + 'a>>,
+    exhaustive: bool,
     model: Option<String>,
     tuning: TuneOptions,
     progress: Option<Box<dyn FnMut(Progress<'_>) + 'a>>,
@@ -72,6 +73,7 @@ impl<'a> Builder<'a> {
             table: None,
             policy: None,
             also: Vec::new(),
+            exhaustive: false,
             model: None,
             tuning: TuneOptions::default(),
             progress: None,
@@ -151,9 +153,17 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Also measures the regions that a policy chooses, so that [`Tuned::select_by`] can compare it.
+    /// Also measures the regions that a policy chooses, so that [`Tuned::select_by`] can compare it. All comparing is
+    /// [exhaustive](Builder::exhaustive).
     pub fn compare(mut self, policy: impl FusionPolicy + 'a) -> Self {
         self.also.push(Box::new(policy));
+        self.exhaustive(true)
+    }
+
+    /// Whether every tactic is measured on every region. Default: not where a larger region of the same anchor offers the
+    /// same tactic with more in its epilogue and nothing else would take that, which is half of the work or more.
+    pub fn exhaustive(mut self, yes: bool) -> Self {
+        self.exhaustive = yes;
         self
     }
 
@@ -219,6 +229,10 @@ impl<'a> Builder<'a> {
         let problems: Vec<Problem> = regions.iter().map(|r| r.problem(&graph)).collect();
         let list: Vec<_> = problems.iter().map(|p| offer.allowed(p)).collect();
         let reformats = reformat_problems(&graph, &regions, &list);
+        let spared = match self.policy.is_none() && !self.exhaustive {
+            true => spared(&graph, &regions, &problems, &list),
+            false => Spared::new(),
+        };
         let prepared = start.elapsed();
 
         let mut silent = |_: Progress<'_>| {};
@@ -228,7 +242,8 @@ impl<'a> Builder<'a> {
         };
         let start = Instant::now();
         let all: Vec<Problem> = problems.iter().chain(reformats.values()).cloned().collect();
-        let report = tune_or_cross(device.as_ref(), &all, &catalogue, &mut table, &mut self.tuning, progress);
+        let report =
+            tune_or_cross(device.as_ref(), &all, &catalogue, &spared, &mut table, &mut self.tuning, progress);
         let policy = self.policy.map_or_else(|| "measured".to_owned(), |p| p.name().to_owned());
         if let Some(model) = self.model
             && !self.tuning.frozen
@@ -326,6 +341,7 @@ fn tune_or_cross(
     device: &dyn Device,
     problems: &[Problem],
     catalogue: &Catalogue,
+    spared: &Spared,
     table: &mut TacticTable,
     options: &mut TuneOptions,
     progress: &mut dyn FnMut(Progress<'_>),
@@ -334,7 +350,7 @@ fn tune_or_cross(
     // Without the compiler every kernel fails, which is to be mended and not to be worked around.
     let compiles = device.info().cuda().is_some_and(|c| c.nvrtc.is_some());
     loop {
-        match tune_with(device, problems, catalogue, table, options, progress) {
+        match tune_with(device, problems, catalogue, spared, table, options, progress) {
             Err(TuneError::AllRejected { problem, rejected })
                 if compiles
                     && options.tactics.allows(HOST_FAMILY)

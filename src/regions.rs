@@ -1,5 +1,6 @@
 //! Which regions a build measures.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tactician_device::DeviceInfo;
@@ -52,6 +53,44 @@ pub(crate) fn to_measure<'p>(
     let mut seen = BTreeSet::new();
     all.retain(|r| seen.insert(r.nodes.clone()));
     all
+}
+
+/// Tactics that need no measuring on a problem, by its text: a larger region of the same anchor offers the same tactic with
+/// more of what follows in its epilogue, and nothing else would take that. The same kernel with a pass over memory of its own
+/// behind it is no faster. Where two anchors contend for what follows, as convolutions do for their sum, both may be left
+/// with less, and everything is measured.
+pub(crate) fn spared(
+    graph: &Graph,
+    regions: &[Region],
+    problems: &[Problem],
+    lists: &[Vec<Tactic>],
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut takers: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
+    for r in regions.iter().filter(|r| !matches!(graph.node(r.anchor).op, Op::Pointwise(_))) {
+        r.nodes.iter().for_each(|&n| _ = takers.entry(n).or_default().insert(r.anchor));
+    }
+    let mut spared: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (i, small) in regions.iter().enumerate() {
+        let mut ids = BTreeSet::new();
+        for (j, large) in regions.iter().enumerate() {
+            let grows = large.anchor == small.anchor
+                && large.nodes.len() > small.nodes.len()
+                && small.nodes.iter().all(|n| large.nodes.contains(n));
+            let alone = |n: &NodeId| {
+                small.nodes.contains(n) || takers.get(n).is_none_or(|t| t.iter().all(|a| *a == small.anchor))
+            };
+            if grows && large.nodes.iter().all(alone) && !matches!(problems[i].anchor, Op::Pointwise(_)) {
+                ids.extend(lists[j].iter().map(|t| t.id.clone()));
+            }
+        }
+        // Equal regions may stand elsewhere among others.
+        match spared.entry(problems[i].to_string()) {
+            Entry::Vacant(new) => _ = new.insert(ids),
+            Entry::Occupied(mut old) => old.get_mut().retain(|id| ids.contains(id)),
+        }
+    }
+    spared.retain(|_, ids| !ids.is_empty());
+    spared
 }
 
 /// The regions, those that no kernel of the device serves divided: fusion knows neither what a device can do nor which

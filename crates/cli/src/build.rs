@@ -58,6 +58,7 @@ pub(crate) fn tune_for(
         let absolute = std::fs::canonicalize(name).ok().filter(|_| !name.starts_with("zoo:"));
         builder = builder.model(absolute.as_deref().and_then(std::path::Path::to_str).unwrap_or(name));
     }
+    builder = builder.exhaustive(measuring.fusion.exhaustive);
     for policy in also {
         builder = builder.compare(*policy);
     }

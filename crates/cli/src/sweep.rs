@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tactician::report::{Breakpoint, curve_svg, render};
@@ -29,8 +29,39 @@ struct Report<'a> {
     workspace: &'a [Breakpoint],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     memory: &'a [Breakpoint],
-    /// Whether each point is proven to be the best: a gap in microseconds where it is not.
+    /// The largest gap to what no plan within the budget beats; 0 where every point is proven to be the best.
     largest_gap_us: f64,
+    #[serde(flatten)]
+    solved: Solved,
+}
+
+/// The selection problem and how long its solutions took.
+#[derive(Serialize)]
+struct Solved {
+    nodes: usize,
+    regions: usize,
+    candidates: usize,
+    /// One selection, whatever the scratch.
+    select_seconds: f64,
+    workspace_front_seconds: f64,
+    memory_front_seconds: f64,
+}
+
+impl Solved {
+    fn new(tuned: &Tuned) -> Solved {
+        let instance = tuned.instance();
+        let start = Instant::now();
+        // Its errors are those of the front.
+        let _ = tuned.select(Budget::workspace(u64::MAX));
+        Solved {
+            nodes: instance.nodes,
+            regions: instance.regions.len(),
+            candidates: instance.regions.iter().map(|r| r.candidates.len()).sum(),
+            select_seconds: start.elapsed().as_secs_f64(),
+            workspace_front_seconds: 0.0,
+            memory_front_seconds: 0.0,
+        }
+    }
 }
 
 pub(crate) fn run(a: &Sweep) -> Result<(), CliError> {
@@ -38,14 +69,19 @@ pub(crate) fn run(a: &Sweep) -> Result<(), CliError> {
         true => from_table(Path::new(&a.source.model), None)?,
         false => tune(&network(&a.source.model)?, &a.source.shapes, &a.measuring, Some(&a.source.model))?,
     };
+    let mut solved = Solved::new(&tuned);
+    let start = Instant::now();
     let front = tuned.workspace_front()?;
+    solved.workspace_front_seconds = start.elapsed().as_secs_f64();
     let mut workspace = breakpoints(&front);
     if a.measure {
         measure(&tuned, &front, &mut workspace, |p| Budget::workspace(p.budget))?;
     }
     let (mut memory, mut points) = (vec![], vec![]);
     if a.memory {
+        let start = Instant::now();
         points = tuned.memory_front(a.workspace.0)?;
+        solved.memory_front_seconds = start.elapsed().as_secs_f64();
         memory = breakpoints(&points);
         if a.measure {
             let budget = |p: &FrontPoint| Budget { workspace: a.workspace.0, memory: Some(p.budget) };
@@ -78,6 +114,7 @@ pub(crate) fn run(a: &Sweep) -> Result<(), CliError> {
             workspace: &workspace,
             memory: &memory,
             largest_gap_us,
+            solved,
         });
     }
     print("workspace", &workspace, &front, a.limit)?;

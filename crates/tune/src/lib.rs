@@ -19,7 +19,9 @@ mod tuner;
 pub use offer::{Catalogue, allowed, offered};
 pub use table::{Purpose, Row, TABLE_VERSION, TableError, TacticTable, Timing, Verdict};
 pub use timing::TimingOptions;
-pub use tuner::{Progress, TuneError, TuneOptions, TuneReport, TuneTimes, facts, filtered, tune, tune_with};
+pub use tuner::{
+    Progress, Spared, TuneError, TuneOptions, TuneReport, TuneTimes, facts, filtered, tune, tune_with,
+};
 
 #[cfg(test)]
 mod memory_tests;

@@ -81,6 +81,8 @@ pub struct TuneReport {
     pub measured: usize,
     /// Tactics whose rows were in the table.
     pub reused: usize,
+    /// Tactics that were not measured because a larger region offers them.
+    pub spared: usize,
     /// Measured tactics that were wrong or failed: problem, tactic, reason.
     pub rejected: Vec<(String, String, String)>,
     /// Tactics not measured because of an option: tactic and reason, one a reason and problem.
@@ -211,10 +213,14 @@ pub fn tune(
     options: &TuneOptions,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<TuneReport, TuneError> {
-    tune_with(device, problems, &Catalogue::new(), table, options, progress)
+    tune_with(device, problems, &Catalogue::new(), &Spared::new(), table, options, progress)
 }
 
-/// As [`tune`], with a catalogue of what the device offers under these options.
+/// Tactics that are not to be measured on a problem, by its text.
+pub type Spared = BTreeMap<String, BTreeSet<String>>;
+
+/// As [`tune`], with a catalogue of what the device offers under these options, and tactics that are spared. A problem with
+/// nothing left is not looked at.
 ///
 /// # Errors
 /// As [`tune`].
@@ -222,6 +228,7 @@ pub fn tune_with(
     device: &dyn Device,
     problems: &[Problem],
     catalogue: &Catalogue,
+    spared: &Spared,
     table: &mut TacticTable,
     options: &TuneOptions,
     progress: &mut dyn FnMut(Progress<'_>),
@@ -245,7 +252,9 @@ pub fn tune_with(
         let known = table.rows(&context, key);
         let mut wanted = Vec::new();
         for (i, t) in all.iter().enumerate() {
-            if let Some(reason) = filtered(t, options) {
+            if spared.get(key).is_some_and(|ids| ids.contains(&t.id)) {
+                report.spared += 1;
+            } else if let Some(reason) = filtered(t, options) {
                 report.filtered.push((t.id.clone(), reason));
             } else if known.is_some_and(|rows| rows.contains_key(&t.id)) {
                 report.reused += 1;
@@ -255,7 +264,10 @@ pub fn tune_with(
                 wanted.push(i);
             }
         }
-        work.push(Work { key, problem, all, wanted });
+        let left = |t: &Tactic| spared.get(key).is_none_or(|ids| !ids.contains(&t.id));
+        if all.iter().any(left) {
+            work.push(Work { key, problem, all, wanted });
+        }
     }
     let cpu = device.info().cpu().is_some();
     // In the order of the problems, which are measured meanwhile.
