@@ -54,7 +54,7 @@ mod tests {
     fn plan() -> Plan {
         let mut options = TuneOptions { gate: false, ..TuneOptions::default() };
         options.timing.rounds = 1;
-        Builder::new().threads(1).tuning(options).build(&zoo::tiny(1)).unwrap()
+        Builder::new().threads(1).tuning(options).exhaustive(true).build(&zoo::tiny(1)).unwrap()
     }
 
     /// Every step has its chosen tactic and all others of its problem, each with a verdict.
@@ -69,10 +69,12 @@ mod tests {
             assert_eq!(chosen.len(), 1, "{told:?}");
             assert!(told.candidates.iter().all(|c| !c.verdict.is_empty()), "{told:?}");
         }
-        let conv = data.steps.iter().find(|s| s.op.contains("relu")).unwrap();
-        assert!(conv.fused.len() > 1 && conv.why.contains("us as one step"), "{conv:?}");
+        let fused = data.steps.iter().find(|s| s.fused.len() > 1).unwrap();
+        assert!(fused.why.contains("us as one step"), "{fused:?}");
         assert!(!data.curve.workspace.is_empty());
-        assert!(data.graph.nodes.iter().all(|n| n.step.is_some() || n.op == "input"), "{:?}", data.graph);
+        // A view runs nothing.
+        let idle = |op: &str| ["input", "reshape", "flatten"].contains(&op);
+        assert!(data.graph.nodes.iter().all(|n| n.step.is_some() || idle(&n.op)), "{:?}", data.graph);
     }
 
     #[test]

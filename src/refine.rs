@@ -290,7 +290,8 @@ mod tests {
         };
         let same = refine();
         assert!(same.tried > 0 && same.swaps.is_empty(), "{same:?}");
-        assert_eq!(same.plan.meta, tuned.plan(1 << 20).unwrap().meta);
+        let bare = |plan: &Plan| plan.clone().with_record(vec![]).meta;
+        assert_eq!(bare(&same.plan), bare(&tuned.plan(1 << 20).unwrap()));
 
         let step = same.plan.meta.steps.iter().find(|s| s.op.contains("conv")).unwrap();
         *slow.lock().unwrap() = Some((step.kernel.clone(), step.params.clone()));

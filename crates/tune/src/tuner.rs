@@ -264,8 +264,9 @@ pub fn tune_with(
                 wanted.push(i);
             }
         }
-        let left = |t: &Tactic| spared.get(key).is_none_or(|ids| !ids.contains(&t.id));
-        if all.iter().any(left) {
+        // What is left out elsewhere too is an error that is told; what a larger region has is none.
+        let left = |t: &Tactic| filtered(t, options).is_none() && !spared[key].contains(&t.id);
+        if !spared.contains_key(key) || all.iter().any(left) {
             work.push(Work { key, problem, all, wanted });
         }
     }
