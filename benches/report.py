@@ -16,10 +16,12 @@ from program import bytes_of  # noqa: E402
 from record import load  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-DOCUMENTS = ("README.md", "docs/performance.md")
+DOCUMENTS = ("README.md", "docs/performance.md", "docs/research.md", "docs/selection.md",
+             "docs/choosing-a-workspace.md")
 BLOCK = re.compile(r"(<!-- figures: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.S)
 
-NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16", "mobilenet_v2": "MobileNetV2", "efficientnet_b0": "EfficientNet-B0"}
+NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16", "mobilenet_v2": "MobileNetV2", "efficientnet_b0": "EfficientNet-B0",
+            "yolox_s": "YOLOX-S", "densenet121": "DenseNet-121"}
 PEERS = {
     "torch_compile": "torch.compile, reduce-overhead",
     "torch_max_autotune": "torch.compile, max-autotune",
@@ -58,6 +60,10 @@ class Report:
     def blocks(self):
         return {
             "cpu-peers": self.cpu_peers(),
+            "policies": self.policies(),
+            "solver": self.solver(),
+            "gpu-budget": self.front("gpu-budget"),
+            "cpu-budget": self.front("cpu-budget"),
             "cpu-workspace": self.cpu_workspace(),
             "gpu-machines": self.gpu_machines(),
             "gpu-peers": self.gpu_peers(),
@@ -202,6 +208,40 @@ class Report:
             found.setdefault(r["network"], {}).setdefault((r["engine"], r["type"], r["batch"]), {})[r["workspace"]] = r
             sizes.add(r["workspace"])
         return found, sorted(sizes, key=bytes_of)
+
+    def policies(self):
+        """Fusion policies on the same measurements."""
+        lines = []
+        for name, where in (("gpu-budget", "GPU"), ("cpu-budget", "CPU")):
+            for r in (r for r in self.rows(name) if "policies" in r):
+                for p in r["policies"]:
+                    lines.append([title(r["network"]), f"{where}, {r['type']}", p["policy"], f"{ms(p['predicted_us'] / 1e3)} ms",
+                                  f"{p['ratio']:.3f}", f"{ms(p['measured_us'] / 1e3)} ms", p["launches"],
+                                  f"{p['bytes_moved'] / 2**20:.0f} MiB", f"{p['workspace_bytes'] / 2**20:.1f} MiB"])
+        header = ["network", "on", "policy", "predicted", "to `measured`", "run", "launches", "moved", "workspace"]
+        return table(header, lines) if lines else NOTHING
+
+    def solver(self):
+        """How long selection takes."""
+        rows = (self.data("solver") or {}).get("rows", [])
+        lines = [[title(r["network"]), r["table"].upper(), r["nodes"], r["regions"], r["candidates"],
+                  f"{r['select_seconds'] * 1e3:.1f} ms",
+                  f"{r['workspace_front_seconds'] * 1e3:.1f} ms ({r['workspace_points']})",
+                  f"{r['memory_front_seconds'] * 1e3:.0f} ms ({r['memory_points']})",
+                  "proven" if r["largest_gap_us"] == 0 else f"gap {r['largest_gap_us']:.2f} us"] for r in rows]
+        header = ["network", "table of a", "nodes", "regions", "candidates", "one selection", "front of workspace (points)",
+                  "front of memory (points)", "optimal"]
+        return table(header, lines) if lines else NOTHING
+
+    def front(self, name):
+        """Breakpoints of workspace, predicted and run."""
+        lines = []
+        for r in (r for r in self.rows(name) if "front" in r):
+            for p in r["front"]:
+                run = p.get("measured_us")
+                lines.append([title(r["network"]), r["type"], f"{p['bytes'] / 2**10:.0f} KiB", f"{ms(p['predicted_us'] / 1e3)} ms",
+                              f"{ms(run / 1e3)} ms" if run else ""])
+        return table(["network", "type", "workspace from", "predicted", "run"], lines) if lines else NOTHING
 
     def gpu_workspace(self):
         found, sizes = self.curves()

@@ -18,7 +18,7 @@ const PREFERENCE: &[&str] = &[
     "conv.cpu.direct",
 ];
 
-/// Tactics in the order in which heuristics would take them, no time known: families as [`PREFERENCE`] has them, and in
+/// Tactics in the order in which heuristics would take them, no time known: families in a fixed order, libraries first, and in
 /// each its tactics as it lists them, which for a library is the order of its own heuristics.
 pub fn untuned(problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
     let rank = |f: &&dyn Family| {
