@@ -240,6 +240,9 @@ pub(crate) struct Bench {
     /// Steps to show, slowest first; 0 times no steps
     #[arg(long, default_value_t = 15)]
     pub(crate) steps: usize,
+    /// Write the timeline of a run of the (first) plan, for <https://ui.perfetto.dev> or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
     /// Print figures as JSON: an object, or a list of them for several plans
     #[arg(long)]
     pub(crate) json: bool,

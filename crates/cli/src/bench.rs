@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use tactician::{Bytes, Context, Engine, PlanMeta, Tensor};
+use tactician::report::{TraceRow, TraceStep, chrome_trace};
+use tactician::{Bytes, Context, Engine, Needs, PlanMeta, Tensor};
 
 use crate::args::Bench;
 use crate::error::CliError;
@@ -117,6 +118,9 @@ pub(crate) fn run(a: &Bench) -> Result<(), CliError> {
             0 => None,
             _ => Some(profile(meta, context, a.seconds, latency.median_us)?),
         };
+        if let (Some(path), Some(profile), true) = (&a.trace, &profile, reports.is_empty()) {
+            output::write(path, trace(meta, profile).as_bytes())?;
+        }
         reports.push(Report {
             network: &meta.network,
             plan,
@@ -136,6 +140,27 @@ pub(crate) fn run(a: &Bench) -> Result<(), CliError> {
         (several, true) => output::json(&several),
         (list, false) => list.iter().try_for_each(|r| print(r, a)),
     }
+}
+
+/// The timeline of one run: steps one after another, each as long as its median.
+fn trace(meta: &PlanMeta, profile: &Profile<'_>) -> String {
+    let mut start_us = 0.0;
+    let one = |(step, timed): (&tactician::Step, &Step<'_>)| {
+        let duration_us = timed.median_us.max(0.0);
+        let begin = start_us;
+        start_us += duration_us;
+        TraceStep {
+            name: step.name.clone(),
+            op: step.op.clone(),
+            tactic: step.tactic.clone(),
+            bytes: step.inputs.iter().chain(&step.outputs).filter_map(|&p| meta.len_of(p)).sum(),
+            row: if step.needs() == Needs::Host { TraceRow::Host } else { TraceRow::Device },
+            start_us: begin,
+            duration_us,
+        }
+    };
+    let steps: Vec<TraceStep> = meta.steps.iter().zip(&profile.steps).map(one).collect();
+    chrome_trace(&steps)
 }
 
 /// Times the steps for up to `seconds`; `whole_us` is what the plan takes.

@@ -254,3 +254,113 @@ fn processes_share_a_table() {
         &["frozen"],
     );
 }
+
+/// A plan says how it came about, and so does its page.
+#[test]
+fn plans_are_explained() {
+    let (dir, plan) = built();
+    let all = json(&["explain", &plan, "--json"]);
+    let steps = all["steps"].as_array().unwrap();
+    assert!(!steps.is_empty() && !all["curve"]["workspace"].as_array().unwrap().is_empty());
+    for s in steps {
+        let list = s["candidates"].as_array().unwrap();
+        assert_eq!(list.iter().filter(|c| c["verdict"] == "chosen").count(), 1, "{s}");
+    }
+    let name = steps[0]["name"].as_str().unwrap();
+    let text = good(&["explain", &plan, name]);
+    assert!(text.contains("chosen") && text.contains("why these nodes"), "{text}");
+    assert!(good(&["explain", &plan]).contains("the workspace of 1 GiB"));
+    assert!(good(&["explain", &plan, "--all"]).lines().count() > steps.len());
+    bad(&["explain", &plan, "no such step"], &["no step is called `no such step`", "numbered from 0"]);
+    let page = dir.file("r.html");
+    good(&["report", &plan, "--measure", "-o", &page]);
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.contains("<svg") && html.contains(name));
+    let trace = dir.file("t.json");
+    good(&["bench", &plan, "--seconds", "0.05", "--trace", &trace]);
+    let trace: Value = serde_json::from_str(&std::fs::read_to_string(&trace).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert_eq!(events.iter().filter(|e| e["ph"] == "X").count(), steps.len());
+}
+
+/// The curve and the plans on it come from the table alone, and repeat whatever the number of threads.
+#[test]
+fn budgets_come_from_a_table() {
+    let dir = Folder::new();
+    let (table, plan) = (dir.file("t.tac"), dir.file("p.plan"));
+    let measure = ["build", "zoo:tiny", "--threads", "1", "--table", &table, "--no-check", "-o", &plan];
+    good(&measure);
+    let svg = dir.file("c.svg");
+    let sweep = json(&["sweep", &table, "--memory", "--svg", &svg, "--json"]);
+    assert!(std::fs::read_to_string(&svg).unwrap().starts_with("<svg"));
+    assert_eq!(sweep["largest_gap_us"], 0.0);
+    let front = sweep["workspace"].as_array().unwrap();
+    let last = front.last().unwrap();
+    for point in front {
+        let bytes = point["bytes"].as_u64().unwrap().to_string();
+        let mut made = Vec::new();
+        for threads in ["1", "2"] {
+            let other = dir.file("o.plan");
+            let args = ["replan", &table, "--workspace", &bytes, "-o", &other, "--json"];
+            let out = tactician().args(args).env("RAYON_NUM_THREADS", threads).output().unwrap();
+            let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+            assert_eq!(report["predicted_us"], point["predicted_us"]);
+            made.push(std::fs::read(&other).unwrap());
+        }
+        assert_eq!(made[0], made[1]);
+        let frozen = dir.file("f.plan");
+        good(&[
+            "build",
+            "zoo:tiny",
+            "--threads",
+            "1",
+            "--table",
+            &table,
+            "--frozen",
+            "--workspace",
+            &bytes,
+            "-o",
+            &frozen,
+        ]);
+        assert_eq!(made[0], std::fs::read(&frozen).unwrap());
+    }
+    assert!(last["predicted_us"].as_f64() <= front[0]["predicted_us"].as_f64());
+    let least = sweep["memory"][0]["bytes"].as_u64().unwrap();
+    let small = |bytes: u64| {
+        let args = ["replan", &table, "--memory", &bytes.to_string(), "-o", &plan].map(str::to_owned);
+        run(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    assert!(small(least).status.success());
+    let out = small(least - 1);
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        !out.status.success() && text.contains("at the least") && text.contains("most is alive at"),
+        "{text}"
+    );
+    // A table of measurements alone does not say for what.
+    let bare = dir.file("bare.tac");
+    let text = std::fs::read_to_string(&table).unwrap();
+    let kept: Vec<&str> = text.lines().filter(|l| !l.starts_with("{\"measured_for\"")).collect();
+    std::fs::write(&bare, kept.join("\n") + "\n").unwrap();
+    bad(&["replan", &bare, "-o", &plan], &["does not say what it was measured for"]);
+}
+
+/// Policies on the same measurements: none beats the exact choice.
+#[test]
+fn policies_and_builds_are_compared() {
+    let rows = json(&["policies", "zoo:tiny", "--threads", "1", "--json"]);
+    let rows = rows.as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|r| r["policy"].as_str().unwrap()).collect();
+    assert!(
+        names.starts_with(&["measured"])
+            && names.contains(&"tensorrt")
+            && names.ends_with(&["heuristics alone"])
+    );
+    for r in rows {
+        assert!(r["ratio"].as_f64().unwrap() >= 1.0 - 1e-12 && r["launches"].as_u64().unwrap() > 0, "{r}");
+    }
+    let churn = json(&["churn", "zoo:tiny", "--threads", "1", "--times", "2", "--json"]);
+    assert_eq!(churn["builds"].as_array().unwrap().len(), 2);
+    assert_eq!(churn["builds"][0]["changed"], 0);
+    assert!(churn["churn"].as_f64().unwrap() <= 1.0);
+}

@@ -81,6 +81,7 @@ function inside(step) {
   const cell = make("td", { colspan: 9 });
   const line = (name, text) => text && cell.append(make("p", null, make("b", null, name + " "), text));
   line("Computes", (step.fused || []).join(", "));
+  line("Why these", step.why || "");
   const t = step.timing;
   const inside = t ? `${time(t.median_us)} ± ${time(t.mad_us)}, at best ${time(t.min_us)}, over ${t.samples} samples; ` : "";
   const launches = step.launches === 1 ? "1 launch" : `${step.launches} launches`;
