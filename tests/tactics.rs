@@ -517,6 +517,10 @@ fn products_of_rows_on_the_gpu() {
         pointwise(48, 64, 256, 28, true),
         pointwise(21, 512, 256, 28, false),
         pointwise(40, 256, 520, 28, false),
+        pointwise(21, 512, 260, 28, false),
+        pointwise(4, 512, 260, 28, true),
+        product(&[1300, 192], &[1000, 192], true, &[add((&[1300, 1000], F, false)), relu()]),
+        product(&[9000, 128], &[392, 128], true, &[add((&[392], F, true)), add((&[9000, 392], F, false))]),
     ]);
 }
 

@@ -20,6 +20,8 @@ pub enum Over {
     },
     /// One value.
     Scalar,
+    /// An element each, which the kernel has copied to shared memory: to `staged`.
+    Staged,
 }
 
 /// The number that `mma_numbers.cuh` gives a stored type.
@@ -54,10 +56,15 @@ pub fn matrix_epilogue(
     let mut value = String::from("v[i]");
     for (i, &(dtype, over)) in operands.iter().enumerate() {
         let t = stored(dtype)?;
+        if over == Over::Staged {
+            let _ = write!(loads, " float x{i}[V]; load_floats<{t}, V>(x{i}, staged, 0);");
+            let _ = write!(value, ", x{i}[i]");
+            continue;
+        }
         let _ = write!(params, ", const void* __restrict__ e{i}");
         let _ = write!(args, ", e{i}");
         let from = match over {
-            Over::Full => "at".to_owned(),
+            Over::Full | Over::Staged => "at".to_owned(),
             Over::Columns => "column".to_owned(),
             Over::ImageColumns { columns } => format!("(long long)image * {columns} + column"),
             Over::Scalar => {
@@ -164,6 +171,8 @@ mod tests {
         assert!(text.contains("(float)epilogue_value(v[i], x0[i])"), "{text}");
         assert!(text.contains("#define OUTPUT_TYPE 1"), "{text}");
         assert!(matrix_epilogue(&e, DType::F16, &[(DType::I8, Over::Full)], DType::F16).is_err());
+        let text = matrix_epilogue(&e, DType::F16, &[(DType::F16, Over::Staged)], DType::F16).unwrap();
+        assert!(text.contains("load_floats<1, V>(x0, staged, 0);") && !text.contains("e0"), "{text}");
     }
 
     #[test]

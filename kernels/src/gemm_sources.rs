@@ -31,7 +31,7 @@ pub(crate) fn all() -> Vec<CodeSource> {
             continue;
         };
         tensor_cores(dtype, &epilogue, &mut out);
-        accelerated(dtype, &epilogue, &mut out);
+        accelerated(dtype, dtype, &expression(), &mut out);
         cores(dtype, &epilogue, &mut out);
         any(dtype, &mut out);
     }
@@ -42,22 +42,27 @@ pub(crate) fn all() -> Vec<CodeSource> {
     if let Ok(epilogue) = matrix_epilogue(&wide, DType::F16, &operands, DType::F32) {
         let mut list = Vec::new();
         tensor_cores(DType::F16, &epilogue, &mut list);
-        accelerated(DType::F16, &epilogue, &mut list);
+        accelerated(DType::F16, DType::F32, &wide, &mut list);
         cores(DType::F16, &epilogue, &mut list);
         out.extend(list.into_iter().step_by(3));
     }
     out
 }
 
-/// Products fed by the tensor memory accelerator.
-fn accelerated(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
+/// Products fed by the tensor memory accelerator, with `expression` as their epilogue.
+fn accelerated(dtype: DType, output: DType, expression: &Expr, out: &mut Vec<CodeSource>) {
+    let epilogue =
+        |full| matrix_epilogue(expression, dtype, &[(dtype, Over::Columns), (dtype, full)], output);
+    let (Ok(epilogue), Ok(staged)) = (epilogue(Over::Full), epilogue(Over::Staged)) else { return };
     for (i, tile) in TMA_TILES.iter().enumerate() {
         // Short floats compile alike.
-        if dtype == DType::BF16 && i % 5 != 0 {
+        let columns = tile.output_box(output)[1];
+        if dtype == DType::BF16 && i % 5 != 0 || tile.slabs > 0 && !tile.n.is_multiple_of(columns) {
             continue;
         }
-        let prelude = format!("{epilogue}{}", tile.prelude(dtype));
-        let mut defines = tile.defines(dtype, [8, 4, 8, 1][i % 4]);
+        let residual = tile.slabs > 0 && dtype == output && i % 4 != 3;
+        let prelude = format!("{}{}", if residual { &staged } else { &epilogue }, tile.prelude(dtype));
+        let mut defines = tile.defines(dtype, tile.vector(output, [8, 4, 8, 1][i % 4]), residual);
         defines.extend(define(&[("CONSTANT_B", u32::from(i % 3 != 1))]));
         let name = if i % 2 == 0 { "gemm/tma.cu" } else { "conv/tma.cu" };
         out.push(source(name, &prelude, &defines));

@@ -23,10 +23,28 @@ pub struct TmaTile {
     pub cluster: u32,
     /// Blocks of a multiprocessor.
     pub blocks: u32,
+    /// Tiles of outputs that each group has in shared memory, from where they are copied and to where a residual is
+    /// copied ahead of time; 0: outputs are stored as they are computed.
+    pub slabs: u32,
 }
 
 const fn tile(m: u32, n: u32, groups: u32, stages: u32, cluster: u32, blocks: u32) -> TmaTile {
-    TmaTile { m, n, groups, stages, cluster, blocks }
+    TmaTile { m, n, groups, stages, cluster, blocks, slabs: 0 }
+}
+
+const fn staged(m: u32, n: u32, groups: u32, stages: u32, blocks: u32, slabs: u32) -> TmaTile {
+    TmaTile { m, n, groups, stages, cluster: 1, blocks, slabs }
+}
+
+/// What a product's outputs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outputs {
+    /// Their type.
+    pub dtype: DType,
+    /// Whether tensor maps can describe them.
+    pub mapped: bool,
+    /// Operands of their shape that the epilogue reads.
+    pub residuals: u32,
 }
 
 /// The tiles that are tried, large ones first.
@@ -37,7 +55,6 @@ pub const TMA_TILES: &[TmaTile] = &[
     tile(128, 256, 2, 4, 2, 1),
     tile(128, 192, 2, 5, 1, 1),
     tile(128, 192, 2, 5, 2, 1),
-    tile(128, 128, 2, 6, 1, 1),
     tile(128, 128, 2, 6, 2, 1),
     tile(128, 128, 1, 3, 1, 2),
     tile(128, 128, 1, 3, 2, 2),
@@ -50,6 +67,18 @@ pub const TMA_TILES: &[TmaTile] = &[
     tile(64, 64, 1, 4, 1, 3),
     tile(128, 32, 1, 5, 1, 2),
     tile(64, 32, 1, 6, 1, 3),
+    staged(256, 128, 2, 3, 1, 1),
+    staged(128, 256, 2, 3, 1, 1),
+    TmaTile { cluster: 2, ..staged(128, 256, 2, 3, 1, 1) },
+    staged(128, 192, 2, 4, 1, 1),
+    staged(128, 128, 2, 5, 1, 1),
+    staged(128, 128, 2, 4, 1, 2),
+    staged(128, 128, 1, 2, 2, 1),
+    staged(128, 64, 2, 3, 2, 1),
+    staged(128, 64, 1, 3, 2, 2),
+    staged(64, 128, 1, 3, 2, 2),
+    staged(64, 64, 1, 3, 3, 2),
+    staged(64, 64, 1, 2, 4, 2),
 ];
 
 impl TmaTile {
@@ -59,9 +88,11 @@ impl TmaTile {
         self.m * self.n >= self.groups * 128 * 128 && self.groups * self.blocks == 2
     }
 
-    /// Threads of a block: the groups, and the warp or the group of the thread that orders copies.
+    /// Threads of a block: the groups, the warp or the group of the thread that orders copies, and a warp for the slabs
+    /// of each group.
     pub fn threads(&self) -> u32 {
-        self.groups * 128 + if self.trades() { 128 } else { 32 }
+        let movers = if self.slabs > 0 { self.groups } else { 0 };
+        self.groups * 128 + if self.trades() { 128 } else { 32 * (1 + movers) }
     }
 
     /// Depth of a stage in elements.
@@ -74,9 +105,32 @@ impl TmaTile {
         k.div_ceil(u64::from(self.depth(dtype)))
     }
 
-    /// Dynamic shared memory of a block in bytes: stages at a multiple of 1024, and two barriers each.
-    pub fn shared(&self) -> u32 {
-        1024 + self.stages * ((self.m + self.n) * ROW + 16)
+    /// Dynamic shared memory of a block in bytes: stages and slabs of outputs at a multiple of 1024, and two barriers
+    /// each.
+    pub fn shared(&self, output: DType) -> u32 {
+        let slabs = self.slabs * (self.m * self.n * output.size() as u32 + self.groups * 16);
+        1024 + self.stages * ((self.m + self.n) * ROW + 16) + slabs
+    }
+
+    /// Whether a multiprocessor takes as many blocks as the tile counts on, of this type of output.
+    pub fn fits(&self, output: DType, limits: &Limits) -> bool {
+        // What the driver keeps of each block; a multiprocessor has as much for its blocks as for one.
+        const KEPT: u64 = 1024;
+        let block = u64::from(self.shared(output));
+        let columns = ROW / output.size() as u32;
+        block <= limits.shared
+            && u64::from(self.blocks) * (block + KEPT) <= limits.shared + KEPT
+            && (self.slabs == 0 || self.n.is_multiple_of(columns))
+    }
+
+    /// Rows and columns of a copy of outputs.
+    pub fn output_box(&self, output: DType) -> [u32; 2] {
+        [self.m / self.groups, ROW / output.size() as u32]
+    }
+
+    /// How many outputs are stored at once, of `vector` that might be.
+    pub fn vector(&self, output: DType, vector: u32) -> u32 {
+        if self.slabs > 0 { 16 / output.size() as u32 } else { vector }
     }
 
     /// Tiles along the rows and the columns, those of a cluster counted as one.
@@ -84,8 +138,8 @@ impl TmaTile {
         (m.div_ceil(u64::from(self.m * self.cluster)), n.div_ceil(u64::from(self.n)))
     }
 
-    /// Macros of `tma.cuh`. `vector` outputs are stored at once.
-    pub fn defines(&self, dtype: DType, vector: u32) -> Vec<String> {
+    /// Macros of `tma.cuh`. `vector` outputs are stored at once; `residual`: slabs receive an operand of the epilogue.
+    pub fn defines(&self, dtype: DType, vector: u32, residual: bool) -> Vec<String> {
         [
             ("TILE_M", self.m),
             ("TILE_N", self.n),
@@ -96,6 +150,8 @@ impl TmaTile {
             ("TRADE", u32::from(self.trades())),
             ("ELEMENT", stored_type(dtype).unwrap_or(0)),
             ("VECTOR", vector),
+            ("SLABS", self.slabs),
+            ("RESIDUAL", u32::from(residual)),
         ]
         .map(|(name, value)| format!("{name}={value}"))
         .to_vec()
@@ -106,8 +162,8 @@ impl TmaTile {
         multiply_group(self.n, dtype)
     }
 
-    /// The tile in a tactic's name, such as `128x256x64.g2.st4.c2`, or `64x64x64.g1.st4.b3` for three blocks of a
-    /// multiprocessor.
+    /// The tile in a tactic's name, such as `128x256x64.g2.st4.c2`, `64x64x64.g1.st4.b3` for three blocks of a
+    /// multiprocessor, or `.e1` for one slab of outputs.
     pub fn name(&self, dtype: DType) -> String {
         let mut name =
             format!("{}x{}x{}.g{}.st{}", self.m, self.n, self.depth(dtype), self.groups, self.stages);
@@ -117,12 +173,16 @@ impl TmaTile {
         if self.cluster > 1 {
             name += &format!(".c{}", self.cluster);
         }
+        if self.slabs > 0 {
+            name += &format!(".e{}", self.slabs);
+        }
         name
     }
 }
 
-/// Tiles that are worth measuring for a product, at most `most`, the most promising by a rough model first.
-pub fn tma_tiles(p: &Product, limits: &Limits, most: usize) -> Vec<TmaTile> {
+/// Tiles that are worth measuring for a product, at most `most`, the most promising by a rough model first: of many
+/// sizes, and two of each way to store outputs if there are.
+pub fn tma_tiles(p: &Product, outputs: &Outputs, limits: &Limits, most: usize) -> Vec<TmaTile> {
     if !limits.groups || !limits.clusters {
         return vec![];
     }
@@ -130,24 +190,50 @@ pub fn tma_tiles(p: &Product, limits: &Limits, most: usize) -> Vec<TmaTile> {
     let wasteful = |size: u32, needed: u64, least: u32| size > least && u64::from(size / 2) >= needed;
     let mut found: Vec<(f64, TmaTile)> = TMA_TILES
         .iter()
-        .filter(|t| u64::from(t.shared()) <= limits.shared)
+        .filter(|t| t.fits(outputs.dtype, limits) && (t.slabs == 0 || outputs.mapped))
         .filter(|t| !wasteful(t.m * t.cluster, p.m, 64) && !wasteful(t.n, p.n, 32))
-        .map(|t| (cost(p, limits, t), *t))
+        .map(|t| (cost(p, outputs, limits, t), *t))
         .collect();
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
     let best = found.first().map_or(0.0, |f| f.0);
-    found.into_iter().filter(|f| f.0 <= 3.0 * best).map(|f| f.1).take(most).collect()
+    let near: Vec<TmaTile> = found.into_iter().filter(|f| f.0 <= 4.0 * best).map(|f| f.1).collect();
+    choose(&near, most)
+}
+
+/// At most `most` of the tiles, which are in order of their cost.
+fn choose(near: &[TmaTile], most: usize) -> Vec<TmaTile> {
+    let mut out: Vec<TmaTile> = Vec::new();
+    let mut add = |t: &TmaTile, alike: &dyn Fn(&TmaTile) -> bool, few: usize| {
+        if out.len() < most && !out.contains(t) && out.iter().filter(|o| alike(o)).count() < few {
+            out.push(*t);
+        }
+    };
+    // Two of each way to store, then two of each size in each, then whatever is left.
+    let slabs = |t: &TmaTile| t.slabs > 0;
+    for t in near {
+        add(t, &|o| slabs(o) == slabs(t), 2);
+    }
+    for t in near {
+        add(t, &|o| (o.m, o.n, slabs(o)) == (t.m, t.n, slabs(t)), 2);
+    }
+    for t in near {
+        add(t, &|_| true, most);
+    }
+    out.sort_by_key(|t| near.iter().position(|n| n == t));
+    out
 }
 
 /// A rough guess of the cycles that a tile takes, to choose what to measure.
-fn cost(p: &Product, limits: &Limits, t: &TmaTile) -> f64 {
-    // Cycles until a block's first products and of a stage that waits for its data; multiplications, and bytes from the
-    // cache and to it, of a multiprocessor in a cycle. Only their order of magnitude matters.
+fn cost(p: &Product, outputs: &Outputs, limits: &Limits, t: &TmaTile) -> f64 {
+    // Cycles until a block's first products and of a stage that waits for its data; multiplications, bytes from the cache,
+    // bytes of outputs and residuals to and from memory, and outputs computed, of a multiprocessor in a cycle. Only their
+    // order of magnitude matters.
     const START: f64 = 1500.0;
     const STAGE: f64 = 150.0;
     const PRODUCTS: f64 = 1800.0;
     const LOADS: f64 = 40.0;
     const STORES: f64 = 16.0;
+    const ENDS: f64 = 24.0;
 
     let slower = if p.dtype == DType::F32 { 2.0 } else { 1.0 };
     let stages = t.stages_of(p.k, p.dtype) as f64;
@@ -160,11 +246,21 @@ fn cost(p: &Product, limits: &Limits, t: &TmaTile) -> f64 {
     let rounds = (tiles / slots).ceil();
     let products = f64::from(t.m * t.n * t.depth(p.dtype)) / PRODUCTS * slower;
     let loads = f64::from((t.m + t.n / t.cluster) * ROW) / LOADS;
-    let stores = f64::from(t.m * t.n) * p.dtype.size() as f64 / STORES;
     let stage = (products.max(loads) * sharing).max(STAGE);
-    // The stores of one block hide behind the products of another.
-    let hidden = if sharing > 1.0 { 0.5 } else { 1.0 };
-    START + rounds * (stages * stage + stores * sharing * hidden)
+    let results = f64::from(t.m * t.n);
+    // What is loaded or stored one by one waits for its data.
+    let moved = if t.slabs > 0 { 1 + outputs.residuals } else { 1 + 2 * outputs.residuals };
+    let moves = results * outputs.dtype.size() as f64 * f64::from(moved) / STORES * sharing;
+    let main = stages * stage;
+    // Slabs move while the next tile is multiplied; otherwise the blocks of a multiprocessor hide some of it.
+    let shown = match (t.slabs, sharing > 1.0) {
+        (0, false) => 1.0,
+        (0, true) => 0.5,
+        _ => 0.0,
+    };
+    let ends = results / ENDS * sharing * if sharing > 1.0 { 0.5 } else { 1.0 };
+    let first = if t.slabs > 0 { moves / sharing } else { 0.0 };
+    START + first + rounds * (main.max(moves) + main.min(moves) * shown + ends)
 }
 
 #[cfg(test)]

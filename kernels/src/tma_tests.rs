@@ -2,15 +2,14 @@ use super::*;
 
 const H100: Limits = Limits { multiprocessors: 132, shared: 232_448, clusters: true, groups: true };
 
-/// Shared memory of a multiprocessor, and what the driver keeps of each block.
-const MULTIPROCESSOR: u32 = 233_472;
-const KEPT: u32 = 1024;
+fn outputs(dtype: DType, residuals: u32) -> Outputs {
+    Outputs { dtype, mapped: true, residuals }
+}
 
 #[test]
 fn tiles_fit_a_multiprocessor() {
     for t in TMA_TILES {
-        assert!(u64::from(t.shared()) <= H100.shared, "{t:?}");
-        assert!(t.blocks * (t.shared() + KEPT) <= MULTIPROCESSOR, "{t:?} takes {}", t.shared());
+        assert!(t.fits(DType::F16, &H100), "{t:?} takes {}", t.shared(DType::F16));
         assert!(
             t.m.is_multiple_of(t.groups * 64) && t.n.is_multiple_of(32) && t.m <= 256 && t.n <= 256,
             "{t:?}"
@@ -27,13 +26,14 @@ fn products_have_tiles_on_sm_90_alone() {
             [(1, 1, 8), (49, 512, 4608), (100_352, 256, 64), (12_544, 64, 576), (8192, 8192, 8192)]
         {
             let p = Product { m, n, k, batches: 1, dtype };
-            let found = tma_tiles(&p, &H100, 8);
+            let found = tma_tiles(&p, &outputs(dtype, 1), &H100, 8);
             assert!(!found.is_empty() && found.len() <= 8, "{p:?}");
             let mut names: Vec<String> = found.iter().map(|t| t.name(dtype)).collect();
             names.sort();
             names.dedup();
             assert_eq!(names.len(), found.len());
-            assert!(tma_tiles(&p, &Limits { groups: false, ..H100 }, 8).is_empty());
+            let older = Limits { groups: false, ..H100 };
+            assert!(tma_tiles(&p, &outputs(dtype, 0), &older, 8).is_empty());
         }
     }
 }
@@ -192,6 +192,147 @@ fn the_ring_of_stages_never_stalls_and_overwrites_nothing() {
                     assert!(run_ring(stages, depth, tiles, 8, &mut order), "{stages} {depth} {tiles}");
                 }
             }
+        }
+    }
+}
+
+/// Slabs of one group as `move_outputs` and `fill_slab` of `tma.cuh` hand them on, one step at a time, whoever can go on:
+/// warps, the thread that moves outputs, and copies that complete some time after they were ordered. Says whether every
+/// tile's outputs were computed from its own residual and stored once.
+fn run_slabs(slabs: usize, tiles: usize, residual: bool, order: &mut dyn FnMut(usize) -> usize) -> bool {
+    const WARPS: usize = 4;
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    enum Holds {
+        Nothing,
+        Residual(usize),
+        Outputs(usize, usize),
+    }
+    let (mut ready, mut written, mut arrived) = (vec![0; slabs], vec![0; slabs], vec![0; slabs]);
+    let mut holds = vec![Holds::Nothing; slabs];
+    // Copies on their way: a residual's tile, and the tile that is stored.
+    let mut coming: Vec<usize> = if residual { (0..slabs.min(tiles)).collect() } else { vec![] };
+    let mut leaving: Option<usize> = None;
+    let (mut stored, mut at) = (vec![], [0; WARPS]);
+    let over = |phase: usize, parity: usize| phase % 2 != parity;
+    let parity = |tile: usize| tile / slabs % 2;
+    let mut moved = 0;
+    loop {
+        // 0..4: warps; 4: the mover waits for outputs; 5: a store has been read; 6: a residual arrives.
+        let mut can: Vec<usize> = (0..WARPS)
+            .filter(|&w| {
+                let wait = if residual { parity(at[w]) } else { 1 - parity(at[w]) };
+                at[w] < tiles && over(ready[at[w] % slabs], wait)
+            })
+            .collect();
+        if leaving.is_none() && moved < tiles && over(written[moved % slabs], parity(moved)) {
+            can.push(4);
+        }
+        can.extend(leaving.map(|_| 5));
+        can.extend((!coming.is_empty()).then_some(6));
+        if can.is_empty() {
+            return stored == (0..tiles).collect::<Vec<_>>() && at == [tiles; WARPS];
+        }
+        match can[order(can.len())] {
+            4 => {
+                if holds[moved % slabs] != Holds::Outputs(moved, WARPS) {
+                    return false;
+                }
+                leaving = Some(moved);
+            }
+            5 => {
+                let tile = leaving.take().unwrap();
+                if holds[tile % slabs] != Holds::Outputs(tile, WARPS) {
+                    return false;
+                }
+                stored.push(tile);
+                holds[tile % slabs] = Holds::Nothing;
+                if tile + slabs < tiles {
+                    if residual {
+                        coming.push(tile + slabs);
+                    } else {
+                        ready[tile % slabs] += 1;
+                    }
+                }
+                moved += 1;
+            }
+            6 => {
+                let tile = coming.remove(0);
+                if holds[tile % slabs] != Holds::Nothing {
+                    return false;
+                }
+                holds[tile % slabs] = Holds::Residual(tile);
+                ready[tile % slabs] += 1;
+            }
+            w => {
+                let (tile, slab) = (at[w], at[w] % slabs);
+                let before = if residual { Holds::Residual(tile) } else { Holds::Nothing };
+                holds[slab] = match holds[slab] {
+                    Holds::Outputs(t, n) if t == tile && n < WARPS => Holds::Outputs(t, n + 1),
+                    h if h == before => Holds::Outputs(tile, 1),
+                    _ => return false,
+                };
+                arrived[slab] += 1;
+                if arrived[slab] == WARPS {
+                    (arrived[slab], written[slab]) = (0, written[slab] + 1);
+                }
+                at[w] += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn slabs_never_stall_and_hold_one_tile() {
+    let mut state = 7u32;
+    for slabs in [1, 2, 3] {
+        for tiles in [1, 2, 3, 5, 9] {
+            for residual in [false, true] {
+                for _ in 0..50 {
+                    let mut order = |n: usize| {
+                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        (state >> 16) as usize % n
+                    };
+                    assert!(run_slabs(slabs, tiles, residual, &mut order), "{slabs} {tiles} {residual}");
+                }
+            }
+        }
+    }
+}
+
+/// `slab_place` against what a copy with exchange of 128 bytes does: bits 4 to 6 of an address are xored with bits 7 to 9.
+#[test]
+fn slabs_lie_as_copies_read_them() {
+    for t in TMA_TILES.iter().filter(|t| t.slabs > 0) {
+        for dtype in [DType::F16, DType::F32].into_iter().filter(|&d| t.fits(d, &H100)) {
+            let [rows, columns] = t.output_box(dtype);
+            let vector = t.vector(dtype, 1);
+            let mut seen = Vec::new();
+            for row in 0..rows {
+                for column in (0..t.n).step_by(vector as usize) {
+                    let (part, chunk) = (column / columns, column % columns / vector);
+                    let place = part * rows * ROW + row * ROW + ((chunk ^ (row & 7)) << 4);
+                    let plain = row * ROW + column % columns * dtype.size() as u32;
+                    assert_eq!(place, part * rows * ROW + (plain ^ (plain >> 7 & 7) << 4));
+                    seen.push(place);
+                }
+            }
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len() as u32 * 16 * t.groups, t.m * t.n * dtype.size() as u32, "{t:?}");
+        }
+    }
+}
+
+#[test]
+fn both_ways_to_store_are_offered_where_outputs_can_be_mapped() {
+    for (m, n, k) in [(100_352, 512, 128), (401_408, 256, 64), (6272, 2048, 512), (196, 256, 2304)] {
+        let p = Product { m, n, k, batches: 1, dtype: DType::F16 };
+        for residuals in [0, 1] {
+            let found = tma_tiles(&p, &outputs(DType::F16, residuals), &H100, 12);
+            let staged = found.iter().filter(|t| t.slabs > 0).count();
+            assert!(staged >= 2 && found.len() - staged >= 2, "{p:?}: {found:?}");
+            let direct = Outputs { mapped: false, ..outputs(DType::F16, residuals) };
+            assert!(tma_tiles(&p, &direct, &H100, 12).iter().all(|t| t.slabs == 0));
         }
     }
 }

@@ -32,7 +32,8 @@ struct Depth {
 template <class Finish> struct Job {
   const TensorMap &a, &b;
   const Shape& p;
-  Finish finish_vector;
+  const Output output;
+  Finish finish;
 
   __device__ __forceinline__ Tile tile(unsigned i) const {
     const unsigned line = i / p.tiles_n;
@@ -61,20 +62,23 @@ template <class Finish> struct Job {
   __device__ __forceinline__ void copy_b(unsigned stage, unsigned barrier, const Tile& t, const Depth& d) const {
     copy_columns<2>(stage, b, barrier, d.c, d.place, t.n);
   }
-  __device__ __forceinline__ void store(const Tile& t, float (&v)[VECTOR], int row, int column) const {
+  __device__ __forceinline__ int batch(const Tile&) const { return 0; }
+  __device__ __forceinline__ bool inside(int m, int n) const { return m < p.pixels && n < p.filters; }
+  __device__ __forceinline__ void store(const Tile& t, float (&v)[VECTOR], int row, int column, void* place) const {
     const int m = t.m + row, n = t.n + column;
-    if (m < p.pixels && n < p.filters) finish_vector(v, (long long)m * p.filters + n, n, m);
+    if (inside(m, n)) finish(v, place, (long long)m * p.filters + n, n, m);
   }
 };
 #endif
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-conv_tma(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, void* y,
+conv_tma(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, OUTPUT_PARAMS,
          const __grid_constant__ Shape p EPILOGUE_PARAMS) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  auto end = [&](float (&v)[VECTOR], long long at, int n, int m) {
-    finish<VECTOR>(v, y, at, n, m / p.plane EPILOGUE_ARGS);
+  const Output output = OUTPUT;
+  auto end = [&](float (&v)[VECTOR], void* place, long long at, int n, int m) {
+    finish_vector(v, output, place, at, n, m / p.plane EPILOGUE_ARGS);
   };
-  run(Job<decltype(end)>{x, w, p, end});
+  run(Job<decltype(end)>{x, w, p, output, end});
 #endif
 }

@@ -24,7 +24,8 @@ struct Tile {
 template <class Finish> struct Job {
   const TensorMap &a, &b;
   const Shape& p;
-  Finish finish_vector;
+  const Output output;
+  Finish finish;
 
   __device__ __forceinline__ Tile tile(unsigned i) const {
     const unsigned batch = i / p.product, rest = i - batch * p.product.value, line = rest / p.tiles_n;
@@ -38,20 +39,23 @@ template <class Finish> struct Job {
   __device__ __forceinline__ void copy_b(unsigned stage, unsigned barrier, const Tile& t, int k) const {
     copy_columns<1>(stage, b, barrier, k, t.n, t.batch * p.b_batches);
   }
-  __device__ __forceinline__ void store(const Tile& t, float (&v)[VECTOR], int row, int column) const {
+  __device__ __forceinline__ int batch(const Tile& t) const { return t.batch; }
+  __device__ __forceinline__ bool inside(int m, int n) const { return m < p.m && n < p.n; }
+  __device__ __forceinline__ void store(const Tile& t, float (&v)[VECTOR], int row, int column, void* place) const {
     const int m = t.m + row, n = t.n + column;
-    if (m < p.m && n < p.n) finish_vector(v, ((long long)t.batch * p.m + m) * p.n + n, n, m);
+    if (inside(m, n)) finish(v, place, ((long long)t.batch * p.m + m) * p.n + n, n, m);
   }
 };
 #endif
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-gemm_tma(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, void* y,
+gemm_tma(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, OUTPUT_PARAMS,
          const __grid_constant__ Shape p EPILOGUE_PARAMS) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  auto end = [&](float (&v)[VECTOR], long long at, int n, int m) {
-    finish<VECTOR>(v, y, at, n, m / p.plane EPILOGUE_ARGS);
+  const Output output = OUTPUT;
+  auto end = [&](float (&v)[VECTOR], void* place, long long at, int n, int m) {
+    finish_vector(v, output, place, at, n, m / p.plane EPILOGUE_ARGS);
   };
-  run(Job<decltype(end)>{a, b, p, end});
+  run(Job<decltype(end)>{a, b, p, output, end});
 #endif
 }

@@ -9,7 +9,10 @@
 //   TRADE             1: the thread that orders copies is in a group of four warps, which leaves its registers to the others;
 //                     0: in a single warp
 //   ELEMENT           1: f16, 2: bf16, 0: f32, of which the tensor cores read 11 bits
-//   VECTOR            outputs that are stored at once, a divisor of the columns of the output
+//   VECTOR            outputs that are stored at once, a divisor of the columns of the output; 16 bytes with SLABS
+//   SLABS             0: outputs are stored as they are computed; else tiles of outputs that each group has in shared
+//                     memory, from where they are copied
+//   RESIDUAL          1: an operand of the epilogue is copied to where the outputs will be (`staged`), ahead of time
 //   CONSTANT_B        1: B may be read before the kernel's predecessor has ended
 //
 // Rows of both operands run along the depth. A stage is 128 bytes of TILE_M rows of A, then of TILE_N rows of B, the
@@ -17,10 +20,16 @@
 //
 //   orders copies:  wait for empty[stage], then copy ─▶ the copies' last byte completes full[stage]
 //   multiplies:     wait for full[stage], multiply ─▶ each warp of all blocks of the cluster arrives at empty[stage]
+//
+// With SLABS, one more warp for each group moves outputs:
+//
+//   moves:          copy the residual to slabs ─▶ ready[slab]; wait for written[slab], copy it to the output
+//   multiplies:     wait for ready[slab], turn the residual into outputs ─▶ each warp arrives at written[slab]
 #include "mma_epilogue.cuh"
 
 constexpr int WARPS = GROUPS * 4;
-constexpr int THREADS = WARPS * 32 + (TRADE ? 128 : 32);
+constexpr int MOVERS = SLABS > 0 ? GROUPS : 0;
+constexpr int THREADS = WARPS * 32 + (TRADE ? 128 : 32 + MOVERS * 32);
 constexpr int BYTES = ELEMENT == 0 ? 4 : 2;
 constexpr int ROW = 128;
 constexpr int TILE_K = ROW / BYTES;
@@ -30,16 +39,56 @@ constexpr int STAGE_BYTES = A_BYTES + B_BYTES;
 constexpr int FRAGMENTS_M = TILE_M / GROUPS / 64;
 constexpr int FRAGMENTS_N = TILE_N / 8;
 
+// A group's outputs in shared memory: boxes of 128 bytes of all its rows, beside each other, exchanged as stages are.
+constexpr int GROUP_ROWS = TILE_M / GROUPS;
+constexpr int OUTPUT_BYTES = Stored<OUTPUT_TYPE>::BYTES;
+constexpr int BOX_COLUMNS = ROW / OUTPUT_BYTES;
+constexpr int BOX_BYTES = GROUP_ROWS * ROW;
+constexpr int SLAB_BYTES = TILE_N / BOX_COLUMNS * BOX_BYTES;
+constexpr int BARRIERS = STAGES * STAGE_BYTES + GROUPS * SLABS * SLAB_BYTES;
+
 static_assert(TILE_M % (GROUPS * 64) == 0 && TILE_N % 32 == 0, "groups have 64 rows, and columns are exchanged in 32s");
 static_assert(TILE_M <= 256 && TILE_N <= 256, "what a copy takes");
 static_assert(CLUSTER == 1 || CLUSTER == 2 && TILE_N % 16 == 0, "half of B is a whole number of 8 rows");
 static_assert(!TRADE || GROUPS * BLOCKS == 2, "groups whose registers are counted below");
+static_assert(SLABS == 0 || TILE_N % BOX_COLUMNS == 0 && VECTOR * OUTPUT_BYTES == 16, "slabs are whole boxes of 16 bytes");
+static_assert(SLABS > 0 || !RESIDUAL, "a residual is copied to slabs");
 static_assert(VECTOR == 1 || VECTOR == 2 || VECTOR == 4 || VECTOR == 8, "vectors divide 8 columns");
 
 /// A tensor map as the driver encodes it.
 struct __align__(64) TensorMap {
   u64 words[16];
 };
+
+/// Where outputs go, and where the residual comes from.
+#if SLABS > 0
+struct Output {
+  const TensorMap &y, &residual;
+};
+#if RESIDUAL
+#define OUTPUT_PARAMS const __grid_constant__ TensorMap y, const __grid_constant__ TensorMap residual
+#define OUTPUT Output{y, residual}
+#else
+#define OUTPUT_PARAMS const __grid_constant__ TensorMap y
+#define OUTPUT Output{y, y}
+#endif
+#else
+struct Output {
+  void* y;
+};
+#define OUTPUT_PARAMS void* y
+#define OUTPUT Output{y}
+#endif
+
+/// As `finish`, in shared memory at `place` where there are slabs.
+__device__ __forceinline__ void finish_vector(float (&v)[VECTOR], const Output& output, void* place, long long at,
+                                              int column, int image EPILOGUE_PARAMS) {
+#if SLABS > 0
+  finish_at<VECTOR>(v, place, place, 0, at, column, image EPILOGUE_ARGS);
+#else
+  finish<VECTOR>(v, output.y, at, column, image EPILOGUE_ARGS);
+#endif
+}
 
 extern __shared__ __align__(1024) unsigned char shared[];
 
@@ -55,11 +104,25 @@ __device__ __forceinline__ unsigned first_stage() {
 }
 
 __device__ __forceinline__ unsigned full_barrier(unsigned base, int stage) {
-  return base + STAGES * STAGE_BYTES + stage * 16;
+  return base + BARRIERS + stage * 16;
 }
 
 __device__ __forceinline__ unsigned empty_barrier(unsigned base, int stage) {
   return full_barrier(base, stage) + 8;
+}
+
+/// Completes when a slab can be written: its residual has come, or what it held has gone.
+__device__ __forceinline__ unsigned ready_barrier(unsigned base, int group, int slab) {
+  return base + BARRIERS + (STAGES + group * SLABS + slab) * 16;
+}
+
+/// Completes when a slab holds outputs.
+__device__ __forceinline__ unsigned written_barrier(unsigned base, int group, int slab) {
+  return ready_barrier(base, group, slab) + 8;
+}
+
+__device__ __forceinline__ unsigned slab_address(unsigned base, int group, int slab) {
+  return base + STAGES * STAGE_BYTES + (group * SLABS + slab) * SLAB_BYTES;
 }
 
 __device__ __forceinline__ unsigned cluster_rank() {
@@ -102,10 +165,15 @@ __device__ __forceinline__ void expect_bytes(unsigned barrier, unsigned bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 
+/// Arrives at a barrier of this block.
+__device__ __forceinline__ void arrive(unsigned barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
 /// Arrives at the barrier that lies at this address in every block of the cluster.
 __device__ __forceinline__ void arrive_everywhere(unsigned barrier) {
   if constexpr (CLUSTER == 1) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+    arrive(barrier);
   } else {
 #pragma unroll
     for (int rank = 0; rank < CLUSTER; rank++) {
@@ -126,6 +194,11 @@ __device__ __forceinline__ void make_barriers(unsigned base) {
       asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty_barrier(base, i)), "n"(WARPS * CLUSTER)
                    : "memory");
     }
+#pragma unroll 1
+    for (int i = 0; i < GROUPS * SLABS; i++) {
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(ready_barrier(base, 0, i)) : "memory");
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], 4;" ::"r"(written_barrier(base, 0, i)) : "memory");
+    }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     asm volatile("fence.proxy.async;" ::: "memory");
   }
@@ -136,6 +209,12 @@ __device__ __forceinline__ void make_barriers(unsigned base) {
 __device__ __forceinline__ void copy_box(unsigned to, const TensorMap& map, unsigned barrier, int x, int y, int z) {
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
                ::"r"(to), "l"(&map), "r"(barrier), "r"(x), "r"(y), "r"(z) : "memory");
+}
+
+/// Copies a box from shared memory to a tensor of three axes; what lies outside is left out.
+__device__ __forceinline__ void store_box(const TensorMap& map, unsigned from, int x, int y, int z) {
+  asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];"
+               ::"l"(&map), "r"(from), "r"(x), "r"(y), "r"(z) : "memory");
 }
 
 /// Copies the same to every block of the cluster, and completes bytes of the barriers at the same place there.
@@ -184,15 +263,17 @@ __device__ __forceinline__ void take_registers() {
   if constexpr (TRADE) asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(GROUPS == 2 ? 232 : 216));
 }
 
-/// A place in the ring of stages: a stage, and the parity of its phase.
-struct Place {
+/// A place in a ring of SIZE stages or slabs: a stage, and the parity of its phase.
+template <int SIZE> struct Ring {
   int stage;
   unsigned parity;
 
   __device__ __forceinline__ void advance() {
-    if (++stage == STAGES) stage = 0, parity ^= 1;
+    if (++stage == SIZE) stage = 0, parity ^= 1;
   }
 };
+
+typedef Ring<STAGES> Place;
 
 typedef float Sums[FRAGMENTS_M][FRAGMENTS_N][4];
 
@@ -261,9 +342,16 @@ __device__ __forceinline__ void exchange(float (&v)[8], int lane) {
   }
 }
 
-/// Hands each vector of the tile to `store(values, row, column)`, rows and columns counted within the tile. Lanes of four
-/// store 64 bytes of 16-bit outputs together.
-template <class Store> __device__ __forceinline__ void store_tile(const Sums& sums, Store store) {
+/// Where a slab's vector lies, by its row and column within the group's.
+__device__ __forceinline__ void* slab_place(unsigned char* slab, int row, int column) {
+  const int box = column / BOX_COLUMNS, chunk = column % BOX_COLUMNS / VECTOR;
+  return slab + box * BOX_BYTES + row * ROW + ((chunk ^ (row & 7)) << 4);
+}
+
+/// Hands each vector of the tile to `store(values, row, column, place)`, rows and columns counted within the tile, with its
+/// place in the slab if there is one. Lanes of four store 64 bytes of 16-bit outputs together.
+template <class Store>
+__device__ __forceinline__ void store_tile(const Sums& sums, unsigned char* slab, Store store) {
   const int lane = threadIdx.x & 31, warp = (threadIdx.x >> 5) & 3, group = threadIdx.x >> 7;
 #pragma unroll
   for (int i = 0; i < FRAGMENTS_M; i++) {
@@ -284,7 +372,8 @@ template <class Store> __device__ __forceinline__ void store_tile(const Sums& su
           float part[VECTOR];
 #pragma unroll
           for (int f = 0; f < VECTOR; f++) part[f] = v[e + f];
-          store(part, row, (j + (lane & 3)) * 8 + e);
+          const int column = (j + (lane & 3)) * 8 + e;
+          store(part, row, column, SLABS > 0 ? slab_place(slab, row - group * GROUP_ROWS, column) : nullptr);
         }
       }
     }
@@ -327,13 +416,82 @@ template <class Job> __device__ __forceinline__ void order_copies(const Job& job
   }
 }
 
+#if SLABS > 0
+/// Copies a group's part of the residual of a tile to a slab.
+template <class Job>
+__device__ __forceinline__ void copy_residual(const Job& job, unsigned base, int tile, int group, int slab) {
+  const auto t = job.tile(tile);
+  const unsigned barrier = ready_barrier(base, group, slab), to = slab_address(base, group, slab);
+  expect_bytes(barrier, SLAB_BYTES);
+#pragma unroll 1
+  for (int box = 0; box < TILE_N / BOX_COLUMNS; box++) {
+    copy_box(to + box * BOX_BYTES, job.output.residual, barrier, t.n + box * BOX_COLUMNS, t.m + group * GROUP_ROWS,
+             job.batch(t));
+  }
+}
+
+/// Moves a group's residuals and outputs of all tiles, SLABS tiles ahead of the products.
+template <class Job>
+__device__ __forceinline__ void move_outputs(const Job& job, unsigned base, int first, int step, int group) {
+  wait_for_inputs();
+  if constexpr (RESIDUAL) {
+#pragma unroll 1
+    for (int i = 0, tile = first; i < SLABS && tile < job.p.tiles; i++, tile += step) {
+      copy_residual(job, base, tile, group, i);
+    }
+  }
+  Ring<SLABS> place = {0, 0};
+#pragma unroll 1
+  for (int tile = first; tile < job.p.tiles; tile += step) {
+    wait_barrier(written_barrier(base, group, place.stage), place.parity);
+    const auto t = job.tile(tile);
+    const unsigned from = slab_address(base, group, place.stage);
+    const int m = t.m + group * GROUP_ROWS;
+#pragma unroll 1
+    for (int box = 0; box < TILE_N / BOX_COLUMNS; box++) {
+      const int n = t.n + box * BOX_COLUMNS;
+      if (job.inside(m, n)) store_box(job.output.y, from + box * BOX_BYTES, n, m, job.batch(t));
+    }
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+    const int next = tile + SLABS * step;
+    if (next < job.p.tiles) {
+      asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+      if constexpr (RESIDUAL) {
+        copy_residual(job, base, next, group, place.stage);
+      } else {
+        arrive(ready_barrier(base, group, place.stage));
+      }
+    }
+    place.advance();
+  }
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+
+/// Turns a tile's sums into outputs in the group's next slab.
+template <class Store>
+__device__ __forceinline__ void fill_slab(const Sums& sums, unsigned base, Ring<SLABS>& place, Store store) {
+  const int group = threadIdx.x >> 7;
+  // Without a residual, every slab is ready the first time round.
+  wait_barrier(ready_barrier(base, group, place.stage), RESIDUAL ? place.parity : place.parity ^ 1);
+  __syncwarp();
+  store_tile(sums, shared + (slab_address(base, group, place.stage) - shared_address(shared)), store);
+  // Shows what was written to the copies.
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  __syncwarp();
+  if ((threadIdx.x & 31) == 0) arrive(written_barrier(base, group, place.stage));
+  place.advance();
+}
+#endif
+
 /// What a block does: every `gridDim`-th tile. A job has
 ///   p.tiles, p.stages             tiles, those of a cluster counted as one, and stages of the depth
 ///   a, b                          tensor maps
 ///   tile(i)                       where tile i lies
 ///   begin(), advance(depth)       the first stage's place along the depth, and the next one's
 ///   copy_a, copy_b                copy their part of a stage: (stage, barrier, tile, depth)
-///   store(tile, values, row, column)  stores VECTOR outputs
+///   store(tile, values, row, column, place)  stores VECTOR outputs
+///   output, batch(tile)           maps of the outputs, and which product a tile belongs to
+///   inside(row, column)           whether there is such an output
 template <class Job> __device__ __forceinline__ void run(const Job& job) {
   const unsigned base = first_stage();
   const int first = blockIdx.x / CLUSTER, step = gridDim.x / CLUSTER;
@@ -345,18 +503,34 @@ template <class Job> __device__ __forceinline__ void run(const Job& job) {
       fetch_map(job.b);
       order_copies(job, base, first, step);
     }
+#if SLABS > 0
+    const int mover = (int)(threadIdx.x >> 5) - WARPS - 1;
+    if (mover >= 0 && mover < MOVERS && (threadIdx.x & 31) == 0) {
+      fetch_map(job.output.y);
+      fetch_map(job.output.residual);
+      move_outputs(job, base, first, step, mover);
+    }
+#endif
     __syncwarp();
   } else {
     take_registers();
     wait_for_inputs();
     let_dependents_start();
     Place place = {0, 0};
+#if SLABS > 0
+    Ring<SLABS> slab = {0, 0};
+#endif
 #pragma unroll 1
     for (int tile = first; tile < job.p.tiles; tile += step) {
       Sums sums;
       accumulate(sums, base, place, job.p.stages);
       const auto t = job.tile(tile);
-      store_tile(sums, [&](float (&v)[VECTOR], int row, int column) { job.store(t, v, row, column); });
+      auto store = [&](float (&v)[VECTOR], int row, int column, void* at) { job.store(t, v, row, column, at); };
+#if SLABS > 0
+      fill_slab(sums, base, slab, store);
+#else
+      store_tile(sums, nullptr, store);
+#endif
     }
   }
   // No block leaves while another may copy to its shared memory or arrive at its barriers.

@@ -170,6 +170,8 @@ pub(crate) struct Epilogue {
     pub(crate) prelude: String,
     /// How its operands are passed.
     pub(crate) operands: Vec<Layout>,
+    /// Their types, and how they spread over the result.
+    pub(crate) kinds: Vec<(DType, Over)>,
 }
 
 impl Epilogue {
@@ -190,7 +192,20 @@ impl Epilogue {
         }
         let prelude =
             matrix_epilogue(&problem.epilogue, problem.result.dtype, &kinds, problem.output.dtype).ok()?;
-        Some(Epilogue { prelude, operands })
+        Some(Epilogue { prelude, operands, kinds })
+    }
+
+    /// This epilogue for kernels that copy an operand of the output's shape and type to shared memory, where there is
+    /// one, and that operand's index.
+    pub(crate) fn staged(&self, problem: &Problem) -> Option<(String, Option<usize>)> {
+        let mut kinds = self.kinds.clone();
+        let index = kinds.iter().position(|&k| k == (problem.output.dtype, Over::Full));
+        if let Some(i) = index {
+            kinds[i].1 = Over::Staged;
+        }
+        let prelude =
+            matrix_epilogue(&problem.epilogue, problem.result.dtype, &kinds, problem.output.dtype).ok()?;
+        Some((prelude, index))
     }
 
     /// How all operands are passed, those of the anchor first.

@@ -13,9 +13,9 @@ use tactician_kernels::source;
 use tactician_kernels::tma::{ROW, TmaTile, tma_tiles};
 use tactician_types::{DType, Layout};
 
-use crate::conv_cuda_mma::{Epilogue, Image, divisor, limits, vector, words};
+use crate::conv_cuda_mma::{Epilogue, Image, divisor, limits, words};
 use crate::cuda::{DeviceStep, Use, step_tactic};
-use crate::matmul_cuda_tma::{MOST, Rows, has_accelerator, suffix, truncates, walk};
+use crate::matmul_cuda_tma::{End, MOST, Rows, has_accelerator, outputs, suffix, truncates, walk};
 use crate::{Family, Tactic};
 
 pub(crate) static FAMILY: ConvTma = ConvTma;
@@ -74,7 +74,7 @@ fn windows(problem: &Problem, cuda: &CudaInfo, image: &Image, epilogue: &Epilogu
         batches: 1,
         dtype,
     };
-    tma_tiles(&product, &limits(cuda), MOST)
+    tma_tiles(&product, &outputs(problem, epilogue, image.filters), &limits(cuda), MOST)
         .into_iter()
         .filter_map(|tile| tactic(problem, cuda, image, epilogue, &tile, parts))
         .collect()
@@ -132,15 +132,11 @@ fn tactic(
         pixels: tile.m,
         swizzle: ROW as u8,
     };
-    let mut args = vec![
-        LaunchArg::WindowMap(pixels),
-        LaunchArg::TensorMap(filters(dtype, image, tile)),
-        LaunchArg::Span(problem.operands.len() as u16),
-        shape,
-    ];
-    args.extend(epilogue.args(2));
-    let prelude = format!("{}{}", epilogue.prelude, tile.prelude(dtype));
-    let mut defines = tile.defines(dtype, vector(image.filters));
+    let end = End::new(problem, epilogue, tile, [image.filters, image.pixels(), 1])?;
+    let weights = LaunchArg::TensorMap(filters(dtype, image, tile));
+    let args = end.args([LaunchArg::WindowMap(pixels), weights], shape);
+    let prelude = format!("{}{}", end.prelude, tile.prelude(dtype));
+    let mut defines = end.defines(tile, dtype);
     defines.push("CONSTANT_B=1".into());
     step_tactic(
         format!("conv.cuda.tma/{}{}", tile.name(dtype), suffix(dtype)),
@@ -150,7 +146,7 @@ fn tactic(
         truncates(dtype),
         DeviceStep::launches(
             source("conv/tma.cu", &prelude, &defines),
-            vec![walk(tile, "conv_tma", tiles, cuda, args)],
+            vec![walk(tile, "conv_tma", tiles, cuda, args, problem.output.dtype)],
             0,
         ),
     )

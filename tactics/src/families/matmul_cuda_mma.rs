@@ -184,7 +184,7 @@ pub(crate) fn columns_epilogue(problem: &Problem) -> Option<Epilogue> {
     }
     let prelude =
         matrix_epilogue(&problem.epilogue, problem.result.dtype, &kinds, problem.output.dtype).ok()?;
-    Some(Epilogue { prelude, operands })
+    Some(Epilogue { prelude, operands, kinds })
 }
 
 fn tactic(

@@ -2,7 +2,7 @@
 //!
 //! `128x256x64` is a block's tile (rows, columns, depth of a stage), `g2` its groups of warps that multiply, `st4` its
 //! stages in shared memory, `b2` two blocks of a multiprocessor, `c2` two blocks that share copies of the columns'
-//! operand. Blocks go from tile to tile while copies run ahead. `tf32` says that the tensor cores read 11 bits of f32
+//! operand, `e1` that outputs, and an operand of the epilogue of their shape, are copied from and to shared memory. Blocks go from tile to tile while copies run ahead. `tf32` says that the tensor cores read 11 bits of f32
 //! operands. Source: `kernels/cuda/gemm/tma.cu`.
 
 use tactician_cuda::{Launch, LaunchArg, TensorMap};
@@ -10,7 +10,8 @@ use tactician_device::{CudaInfo, DeviceInfo};
 use tactician_ir::Problem;
 use tactician_kernels::gemm::Product;
 use tactician_kernels::source;
-use tactician_kernels::tma::{ROW, TmaTile, tma_tiles};
+use tactician_kernels::gemm_epilogue::Over;
+use tactician_kernels::tma::{Outputs, ROW, TmaTile, tma_tiles};
 use tactician_types::{DType, Growth, Layout};
 
 use crate::conv_cuda_mma::{Epilogue, divisor, limits, vector, words};
@@ -23,7 +24,7 @@ pub(crate) static FAMILY: MatMulTma = MatMulTma;
 pub(crate) struct MatMulTma;
 
 /// Tactics for one problem, at most.
-pub(crate) const MOST: usize = 8;
+pub(crate) const MOST: usize = 12;
 
 impl Family for MatMulTma {
     fn id(&self) -> &'static str {
@@ -103,6 +104,7 @@ impl Rows {
         if !(self.k * dtype.size()).is_multiple_of(16) || self.m < 32 || self.n < 16 {
             return vec![];
         }
+        let outputs = outputs(problem, epilogue, self.n);
         let product = Product {
             m: self.m as u64,
             n: self.n as u64,
@@ -110,12 +112,14 @@ impl Rows {
             batches: self.batches as u64,
             dtype,
         };
-        tma_tiles(&product, &limits(cuda), MOST)
+        tma_tiles(&product, &outputs, &limits(cuda), MOST)
             .into_iter()
             .filter_map(|tile| {
-                let launch = self.launch(problem, cuda, epilogue, &tile)?;
-                let prelude = format!("{}{}", epilogue.prelude, tile.prelude(dtype));
-                let mut defines = tile.defines(dtype, vector(self.n));
+                let sizes = [self.n, self.m, self.batches];
+                let end = End::new(problem, epilogue, &tile, sizes)?;
+                let launch = self.launch(problem, cuda, &end, &tile)?;
+                let prelude = format!("{}{}", end.prelude, tile.prelude(dtype));
+                let mut defines = end.defines(&tile, dtype);
                 defines.push(format!("CONSTANT_B={}", u32::from(self.constant_b)));
                 step_tactic(
                     format!("{family}/{}{}", tile.name(dtype), suffix(dtype)),
@@ -129,7 +133,7 @@ impl Rows {
             .collect()
     }
 
-    fn launch(&self, problem: &Problem, cuda: &CudaInfo, epilogue: &Epilogue, tile: &TmaTile) -> Option<Launch> {
+    fn launch(&self, problem: &Problem, cuda: &CudaInfo, end: &End, tile: &TmaTile) -> Option<Launch> {
         let dtype = problem.result.dtype;
         let (tiles_m, tiles_n) = tile.tiles(self.m as u64, self.n as u64);
         let product = tiles_m * tiles_n;
@@ -144,22 +148,101 @@ impl Rows {
             &divisor(product as u32),
             &divisor(self.plane as u32),
         ]);
-        let output = LaunchArg::Span(problem.operands.len() as u16);
-        let mut args = vec![LaunchArg::TensorMap(a), LaunchArg::TensorMap(b), output, shape];
-        args.extend(epilogue.args(2));
-        Some(walk(tile, "gemm_tma", tiles, cuda, args))
+        let args = end.args([LaunchArg::TensorMap(a), LaunchArg::TensorMap(b)], shape);
+        Some(walk(tile, "gemm_tma", tiles, cuda, args, problem.output.dtype))
+    }
+}
+
+/// What outputs of `n` columns are.
+pub(crate) fn outputs(problem: &Problem, epilogue: &Epilogue, n: usize) -> Outputs {
+    let dtype = problem.output.dtype;
+    Outputs {
+        dtype,
+        mapped: matches!(dtype.size(), 2 | 4) && (n * dtype.size()).is_multiple_of(16),
+        residuals: epilogue.kinds.iter().filter(|k| k.1 == Over::Full).count() as u32,
+    }
+}
+
+/// How a tile's outputs are computed and stored.
+pub(crate) struct End {
+    /// Code of the epilogue.
+    pub(crate) prelude: String,
+    /// Launch arguments of the outputs and the residual, and those of the epilogue's other operands.
+    outputs: Vec<LaunchArg>,
+    operands: Vec<LaunchArg>,
+    vector: u32,
+    residual: bool,
+}
+
+impl End {
+    /// The end of tiles over outputs of `[columns, rows, products]`. The epilogue's operands follow two of the product.
+    pub(crate) fn new(problem: &Problem, epilogue: &Epilogue, tile: &TmaTile, sizes: [usize; 3]) -> Option<End> {
+        let dtype = problem.output.dtype;
+        let span = problem.operands.len() as u16;
+        let vector = tile.vector(dtype, vector(sizes[0]));
+        let all = epilogue.args(2);
+        if tile.slabs == 0 {
+            return Some(End {
+                prelude: epilogue.prelude.clone(),
+                outputs: vec![LaunchArg::Span(span)],
+                operands: all.collect(),
+                vector,
+                residual: false,
+            });
+        }
+        let (prelude, residual) = epilogue.staged(problem)?;
+        let size = dtype.size();
+        let [rows, columns] = tile.output_box(dtype);
+        let map = |span| {
+            LaunchArg::TensorMap(TensorMap {
+                span,
+                element: size as u8,
+                sizes: sizes.map(|n| n as u64).to_vec(),
+                steps: [sizes[0] * size, sizes[0] * sizes[1] * size].map(|n| n as u64).to_vec(),
+                tile: vec![columns, rows, 1],
+                swizzle: ROW as u8,
+            })
+        };
+        Some(End {
+            prelude,
+            outputs: [Some(span), residual.map(|i| 2 + i as u16)].into_iter().flatten().map(map).collect(),
+            operands: all.enumerate().filter(|a| Some(a.0) != residual).map(|a| a.1).collect(),
+            vector,
+            residual: residual.is_some(),
+        })
+    }
+
+    /// Macros of `tma.cuh`.
+    pub(crate) fn defines(&self, tile: &TmaTile, dtype: DType) -> Vec<String> {
+        tile.defines(dtype, self.vector, self.residual)
+    }
+
+    /// All launch arguments.
+    pub(crate) fn args(&self, inputs: [LaunchArg; 2], shape: LaunchArg) -> Vec<LaunchArg> {
+        let mut args = inputs.to_vec();
+        args.extend(self.outputs.iter().cloned());
+        args.push(shape);
+        args.extend(self.operands.iter().cloned());
+        args
     }
 }
 
 /// The launch of blocks that go from tile to tile; tiles of a cluster count as one.
-pub(crate) fn walk(tile: &TmaTile, entry: &str, tiles: u32, cuda: &CudaInfo, args: Vec<LaunchArg>) -> Launch {
+pub(crate) fn walk(
+    tile: &TmaTile,
+    entry: &str,
+    tiles: u32,
+    cuda: &CudaInfo,
+    args: Vec<LaunchArg>,
+    output: DType,
+) -> Launch {
     let at_once = (cuda.multiprocessors * tile.blocks / tile.cluster).max(1);
     Launch {
         entry: entry.into(),
         grid: [tiles.min(at_once) * tile.cluster, 1, 1],
         block: [tile.threads(), 1, 1],
         cluster: [tile.cluster, 1, 1],
-        shared: tile.shared(),
+        shared: tile.shared(output),
         overlaps: true,
         args,
     }

@@ -55,16 +55,46 @@ fn maps_describe_the_operands() {
 }
 
 #[test]
+fn slabs_move_a_residual_of_the_output_s_type() {
+    let tile = TMA_TILES.iter().find(|t| t.slabs > 0 && t.groups == 2).unwrap();
+    for residual in [true, false] {
+        let mut operands: Vec<(&[usize], bool)> = vec![(&[3, 70, 64], false), (&[3, 72, 64], false), (&[72], true)];
+        operands.extend(residual.then_some((&[3, 70, 72][..], false)));
+        let p = matmul(DType::F16, (false, true), &operands);
+        let epilogue = columns_epilogue(&p).unwrap();
+        let end = End::new(&p, &epilogue, tile, [72, 70, 3]).unwrap();
+        let maps = |list: &[LaunchArg]| -> Vec<u16> {
+            list.iter()
+                .map(|a| match a {
+                    LaunchArg::TensorMap(m) => {
+                        assert_eq!((&m.sizes, &m.steps), (&vec![72, 70, 3], &vec![144, 10_080]));
+                        assert_eq!(m.tile, [64, tile.m / 2, 1]);
+                        m.span
+                    }
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        };
+        // The output, then the residual; the bias alone is left to be read.
+        assert_eq!(maps(&end.outputs), if residual { vec![4, 3] } else { vec![3] });
+        assert_eq!(end.operands, [LaunchArg::Span(2)]);
+        assert_eq!(end.residual, residual);
+        assert_eq!(end.prelude.contains("staged"), residual);
+    }
+}
+
+#[test]
 fn the_grid_fills_the_device_and_no_more() {
     let rows = |m| Rows { m, n: 128, k: 64, batches: 1, a_step: 0, b_step: 0, plane: m, constant_b: true };
     let p = matmul(DType::F16, (false, true), &[(&[256, 64], false), (&[128, 64], true)]);
     let epilogue = columns_epilogue(&p).unwrap();
     for tile in TMA_TILES {
         for m in [1, 300, 1 << 20] {
-            let l = rows(m).launch(&p, &CudaInfo::h100(), &epilogue, tile).unwrap();
+            let end = End::new(&p, &epilogue, tile, [128, m, 1]).unwrap();
+            let l = rows(m).launch(&p, &CudaInfo::h100(), &end, tile).unwrap();
             assert_eq!(l.grid[0] % l.cluster[0], 0);
             assert!(l.grid[0] <= 132 * tile.blocks, "{l:?}");
-            assert_eq!((l.block[0], l.shared), (tile.threads(), tile.shared()));
+            assert_eq!((l.block[0], l.shared), (tile.threads(), tile.shared(DType::F16)));
         }
     }
 }
@@ -84,9 +114,16 @@ fn shapes_of_tests_try_every_tile() {
         (48 * 784, 256, 64),
         (21 * 784, 256, 512),
         (40 * 784, 520, 256),
+        (21 * 784, 260, 512),
+        (4 * 784, 260, 512),
+        (1300, 1000, 192),
+        (9000, 392, 128),
     ] {
         let p = Product { m, n, k, batches: 1, dtype: DType::F16 };
-        tried.extend(tma_tiles(&p, &limits, MOST));
+        for residuals in [0, 1] {
+            let outputs = Outputs { dtype: DType::F16, mapped: n % 8 == 0, residuals };
+            tried.extend(tma_tiles(&p, &outputs, &limits, MOST));
+        }
     }
     let missed: Vec<&TmaTile> = TMA_TILES.iter().filter(|t| !tried.contains(t)).collect();
     assert!(missed.is_empty(), "{missed:?}");
