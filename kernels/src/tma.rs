@@ -26,14 +26,21 @@ pub struct TmaTile {
     /// Tiles of outputs that each group has in shared memory, from where they are copied and to where a residual is
     /// copied ahead of time; 0: outputs are stored as they are computed.
     pub slabs: u32,
+    /// Blocks of a cluster that share the depth of a tile and add up their sums; such tiles have one block of other kinds
+    /// of clusters, and no slabs.
+    pub split: u32,
 }
 
 const fn tile(m: u32, n: u32, groups: u32, stages: u32, cluster: u32, blocks: u32) -> TmaTile {
-    TmaTile { m, n, groups, stages, cluster, blocks, slabs: 0 }
+    TmaTile { m, n, groups, stages, cluster, blocks, slabs: 0, split: 1 }
 }
 
 const fn staged(m: u32, n: u32, groups: u32, stages: u32, blocks: u32, slabs: u32) -> TmaTile {
-    TmaTile { m, n, groups, stages, cluster: 1, blocks, slabs }
+    TmaTile { m, n, groups, stages, cluster: 1, blocks, slabs, split: 1 }
+}
+
+const fn split(m: u32, n: u32, groups: u32, stages: u32, blocks: u32, split: u32) -> TmaTile {
+    TmaTile { m, n, groups, stages, cluster: 1, blocks, slabs: 0, split }
 }
 
 /// What a product's outputs are.
@@ -79,13 +86,25 @@ pub const TMA_TILES: &[TmaTile] = &[
     staged(64, 128, 1, 3, 2, 2),
     staged(64, 64, 1, 3, 3, 2),
     staged(64, 64, 1, 2, 4, 2),
+    split(128, 128, 2, 4, 1, 2),
+    split(128, 128, 2, 4, 1, 4),
+    split(128, 64, 2, 4, 2, 2),
+    split(128, 64, 2, 4, 2, 4),
+    split(64, 128, 1, 4, 2, 2),
+    split(64, 128, 1, 4, 2, 4),
+    split(64, 64, 1, 6, 2, 2),
+    split(64, 64, 1, 6, 2, 4),
+    split(64, 64, 1, 6, 2, 8),
+    split(64, 32, 1, 8, 2, 2),
+    split(64, 32, 1, 8, 2, 4),
+    split(64, 32, 1, 8, 2, 8),
 ];
 
 impl TmaTile {
     /// Whether the thread that orders copies is in a group of its own, which leaves its registers to those that
     /// multiply: where sums fill most of theirs.
     pub fn trades(&self) -> bool {
-        self.m * self.n >= self.groups * 128 * 128 && self.groups * self.blocks == 2
+        self.m * self.n >= self.groups * 128 * 128 && self.groups * self.blocks == 2 && self.split == 1
     }
 
     /// Threads of a block: the groups, the warp or the group of the thread that orders copies, and a warp for the slabs
@@ -103,6 +122,19 @@ impl TmaTile {
     /// Stages of a depth.
     pub fn stages_of(&self, k: u64, dtype: DType) -> u64 {
         k.div_ceil(u64::from(self.depth(dtype)))
+    }
+
+    /// Blocks of a cluster.
+    pub fn together(&self) -> u32 {
+        self.cluster * self.split
+    }
+
+    /// Stages of the depth that a block takes of so many, if each block of a cluster has some; blocks that share a depth
+    /// have two at least.
+    pub fn part(&self, stages: u64) -> Option<u64> {
+        let split = u64::from(self.split);
+        let part = stages.div_ceil(split);
+        (split == 1 || part >= 2 && part * (split - 1) < stages).then_some(part)
     }
 
     /// Dynamic shared memory of a block in bytes: stages and slabs of outputs at a multiple of 1024, and two barriers
@@ -152,6 +184,7 @@ impl TmaTile {
             ("VECTOR", vector),
             ("SLABS", self.slabs),
             ("RESIDUAL", u32::from(residual)),
+            ("SPLIT", self.split),
         ]
         .map(|(name, value)| format!("{name}={value}"))
         .to_vec()
@@ -163,7 +196,7 @@ impl TmaTile {
     }
 
     /// The tile in a tactic's name, such as `128x256x64.g2.st4.c2`, `64x64x64.g1.st4.b3` for three blocks of a
-    /// multiprocessor, or `.e1` for one slab of outputs.
+    /// multiprocessor, `.e1` for one slab of outputs, or `.k4` for four blocks that share the depth.
     pub fn name(&self, dtype: DType) -> String {
         let mut name =
             format!("{}x{}x{}.g{}.st{}", self.m, self.n, self.depth(dtype), self.groups, self.stages);
@@ -176,12 +209,15 @@ impl TmaTile {
         if self.slabs > 0 {
             name += &format!(".e{}", self.slabs);
         }
+        if self.split > 1 {
+            name += &format!(".k{}", self.split);
+        }
         name
     }
 }
 
 /// Tiles that are worth measuring for a product, at most `most`, the most promising by a rough model first: of many
-/// sizes, and two of each way to store outputs if there are.
+/// sizes, and two of each kind if there are: with slabs, with a depth that is shared, with neither.
 pub fn tma_tiles(p: &Product, outputs: &Outputs, limits: &Limits, most: usize) -> Vec<TmaTile> {
     if !limits.groups || !limits.clusters {
         return vec![];
@@ -192,11 +228,11 @@ pub fn tma_tiles(p: &Product, outputs: &Outputs, limits: &Limits, most: usize) -
         .iter()
         .filter(|t| t.fits(outputs.dtype, limits) && (t.slabs == 0 || outputs.mapped))
         .filter(|t| !wasteful(t.m * t.cluster, p.m, 64) && !wasteful(t.n, p.n, 32))
-        .map(|t| (cost(p, outputs, limits, t), *t))
+        .filter_map(|t| Some((cost(p, outputs, limits, t)?, *t)))
         .collect();
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
     let best = found.first().map_or(0.0, |f| f.0);
-    let near: Vec<TmaTile> = found.into_iter().filter(|f| f.0 <= 4.0 * best).map(|f| f.1).collect();
+    let near: Vec<TmaTile> = found.into_iter().filter(|f| f.0 <= 5.0 * best).map(|f| f.1).collect();
     choose(&near, most)
 }
 
@@ -208,13 +244,13 @@ fn choose(near: &[TmaTile], most: usize) -> Vec<TmaTile> {
             out.push(*t);
         }
     };
-    // Two of each way to store, then two of each size in each, then whatever is left.
-    let slabs = |t: &TmaTile| t.slabs > 0;
+    // Two of each kind, then two of each size of it, then whatever is left.
+    let kind = |t: &TmaTile| (t.slabs > 0, t.split > 1);
     for t in near {
-        add(t, &|o| slabs(o) == slabs(t), 2);
+        add(t, &|o| kind(o) == kind(t), 2);
     }
     for t in near {
-        add(t, &|o| (o.m, o.n, slabs(o)) == (t.m, t.n, slabs(t)), 2);
+        add(t, &|o| (o.m, o.n, kind(o)) == (t.m, t.n, kind(t)), 2);
     }
     for t in near {
         add(t, &|_| true, most);
@@ -223,8 +259,8 @@ fn choose(near: &[TmaTile], most: usize) -> Vec<TmaTile> {
     out
 }
 
-/// A rough guess of the cycles that a tile takes, to choose what to measure.
-fn cost(p: &Product, outputs: &Outputs, limits: &Limits, t: &TmaTile) -> f64 {
+/// A rough guess of the cycles that a tile takes, to choose what to measure; `None` where it makes no sense.
+fn cost(p: &Product, outputs: &Outputs, limits: &Limits, t: &TmaTile) -> Option<f64> {
     // Cycles until a block's first products and of a stage that waits for its data; multiplications, bytes from the cache,
     // bytes of outputs and residuals to and from memory, and outputs computed, of a multiprocessor in a cycle. Only their
     // order of magnitude matters.
@@ -234,16 +270,22 @@ fn cost(p: &Product, outputs: &Outputs, limits: &Limits, t: &TmaTile) -> f64 {
     const LOADS: f64 = 40.0;
     const STORES: f64 = 16.0;
     const ENDS: f64 = 24.0;
+    // Cycles of adding up over a cluster.
+    const ADD: f64 = 800.0;
 
     let slower = if p.dtype == DType::F32 { 2.0 } else { 1.0 };
-    let stages = t.stages_of(p.k, p.dtype) as f64;
+    let stages = t.part(t.stages_of(p.k, p.dtype))? as f64;
     let (tiles_m, tiles_n) = t.tiles(p.m, p.n);
     let tiles = (tiles_m * tiles_n * p.batches) as f64;
-    let slots = f64::from((limits.multiprocessors * t.blocks / t.cluster).max(1));
+    let slots = f64::from((limits.multiprocessors * t.blocks / t.together()).max(1));
     // Blocks of a multiprocessor share it, unless there are too few of them.
     let sharing =
-        (tiles * f64::from(t.cluster) / f64::from(limits.multiprocessors)).clamp(1.0, f64::from(t.blocks));
+        (tiles * f64::from(t.together()) / f64::from(limits.multiprocessors)).clamp(1.0, f64::from(t.blocks));
     let rounds = (tiles / slots).ceil();
+    // Blocks that share a depth do not go on to another tile.
+    if t.split > 1 && rounds > 2.0 {
+        return None;
+    }
     let products = f64::from(t.m * t.n * t.depth(p.dtype)) / PRODUCTS * slower;
     let loads = f64::from((t.m + t.n / t.cluster) * ROW) / LOADS;
     let stage = (products.max(loads) * sharing).max(STAGE);
@@ -260,7 +302,12 @@ fn cost(p: &Product, outputs: &Outputs, limits: &Limits, t: &TmaTile) -> f64 {
     };
     let ends = results / ENDS * sharing * if sharing > 1.0 { 0.5 } else { 1.0 };
     let first = if t.slabs > 0 { moves / sharing } else { 0.0 };
-    START + first + rounds * (main.max(moves) + main.min(moves) * shown + ends)
+    let (add, each) = match t.split {
+        1 => (0.0, 1.0),
+        n => (ADD + 50.0 * f64::from(n), f64::from(n)),
+    };
+    let moves = moves / each;
+    Some(START + first + add + rounds * (main.max(moves) + main.min(moves) * shown + ends / each))
 }
 
 #[cfg(test)]

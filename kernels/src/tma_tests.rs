@@ -336,3 +336,61 @@ fn both_ways_to_store_are_offered_where_outputs_can_be_mapped() {
         }
     }
 }
+
+#[test]
+fn blocks_that_share_a_depth_all_have_a_part_and_sums_fit_where_stages_were() {
+    for t in TMA_TILES {
+        assert!(t.split == 1 || t.cluster == 1 && t.slabs == 0 && !t.trades(), "{t:?}");
+        assert!(t.split == 1 || t.stages * (t.m + t.n) * ROW >= t.m * t.n * 4, "{t:?}");
+        for stages in 1..100 {
+            let Some(part) = t.part(stages) else { continue };
+            // As `part_of_depth` of `tma.cuh` has it.
+            let parts: Vec<u64> = (0..u64::from(t.split)).map(|r| part.min(stages - r * part)).collect();
+            assert!(parts.iter().sum::<u64>() == stages && parts.iter().all(|&p| p > 0), "{t:?} {stages}");
+        }
+    }
+    // Stage `i` of windows of 3 x 3 over channels of 3 parts lies where counting up from the first gets to.
+    let (parts, window) = (3, 3);
+    let (mut c, mut right, mut down) = (0, 0, 0);
+    for stage in 0..27 {
+        let place = stage / parts;
+        assert_eq!((stage - place * parts, place % window, place / window), (c, right, down));
+        c += 1;
+        if c == parts {
+            (c, right) = (0, right + 1);
+            if right == window {
+                (right, down) = (0, down + 1);
+            }
+        }
+    }
+}
+
+/// As `adds_up` of `tma.cuh` spreads a tile's sums over the blocks of a cluster.
+#[test]
+fn sums_are_added_up_once_and_evenly() {
+    for t in TMA_TILES.iter().filter(|t| t.split > 1) {
+        let mut counts = vec![0; t.split as usize];
+        for i in 0..t.m / t.groups / 64 {
+            for half in 0..2 {
+                for j in (0..t.n / 8).step_by(4) {
+                    for warp in 0..4 {
+                        counts[((((i * 2 + half) * (t.n / 32) + j / 4) * 4 + warp) % t.split) as usize] += 1;
+                    }
+                }
+            }
+        }
+        assert!(counts.iter().all(|&c| c == counts[0] && c > 0), "{t:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn small_products_are_offered_with_and_without_a_shared_depth() {
+    for (m, n, k) in [(784, 128, 1152), (196, 256, 2304), (49, 512, 4608), (49, 512, 2048), (784, 256, 512)] {
+        let p = Product { m, n, k, batches: 1, dtype: DType::F16 };
+        let found = tma_tiles(&p, &outputs(DType::F16, 0), &H100, 12);
+        let shared = found.iter().filter(|t| t.split > 1).count();
+        assert!(shared >= 2 && found.len() > shared, "{p:?}: {found:?}");
+    }
+    let p = Product { m: 100_352, n: 512, k: 1024, batches: 1, dtype: DType::F16 };
+    assert!(tma_tiles(&p, &outputs(DType::F16, 0), &H100, 12).iter().all(|t| t.split == 1));
+}

@@ -47,7 +47,11 @@ template <class Finish> struct Job {
     t.left = (int)before * p.stride_w - p.pad_w;
     return t;
   }
-  __device__ __forceinline__ Depth begin() const { return {0, 0, 0, 0}; }
+  __device__ __forceinline__ Depth begin(int stage) const {
+    if constexpr (SPLIT == 1) return {0, 0, 0, 0};
+    const int parts = (p.channels + TILE_K - 1) / TILE_K, place = stage / parts, row = place / p.window_width;
+    return {(stage - place * parts) * TILE_K, place, row * p.dilation_h, (place - row * p.window_width) * p.dilation_w};
+  }
   __device__ __forceinline__ void advance(Depth& d) const {
     d.c += TILE_K;
     if (d.c < p.channels) return;

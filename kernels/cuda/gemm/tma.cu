@@ -31,7 +31,7 @@ template <class Finish> struct Job {
     const unsigned batch = i / p.product, rest = i - batch * p.product.value, line = rest / p.tiles_n;
     return {(int)batch, (int)(line * CLUSTER + cluster_rank()) * TILE_M, (int)(rest - line * p.tiles_n.value) * TILE_N};
   }
-  __device__ __forceinline__ int begin() const { return 0; }
+  __device__ __forceinline__ int begin(int stage) const { return stage * TILE_K; }
   __device__ __forceinline__ void advance(int& k) const { k += TILE_K; }
   __device__ __forceinline__ void copy_a(unsigned stage, unsigned barrier, const Tile& t, int k) const {
     copy_box(stage, a, barrier, k, t.m, t.batch * p.a_batches);

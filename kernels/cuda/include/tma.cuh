@@ -5,6 +5,8 @@
 //   GROUPS            groups of four warps, each with TILE_M / GROUPS rows
 //   STAGES            stages in shared memory
 //   CLUSTER           blocks, 1 or 2, whose tiles lie above each other and that share the copies of B
+//   SPLIT             blocks that form a cluster, share the depth of one tile and add up their sums; then CLUSTER is 1, SLABS
+//                     is 0, and there are as many clusters as tiles
 //   BLOCKS            blocks of a multiprocessor
 //   TRADE             1: the thread that orders copies is in a group of four warps, which leaves its registers to the others;
 //                     0: in a single warp
@@ -50,6 +52,8 @@ constexpr int BARRIERS = STAGES * STAGE_BYTES + GROUPS * SLABS * SLAB_BYTES;
 static_assert(TILE_M % (GROUPS * 64) == 0 && TILE_N % 32 == 0, "groups have 64 rows, and columns are exchanged in 32s");
 static_assert(TILE_M <= 256 && TILE_N <= 256, "what a copy takes");
 static_assert(CLUSTER == 1 || CLUSTER == 2 && TILE_N % 16 == 0, "half of B is a whole number of 8 rows");
+static_assert(SPLIT == 1 || CLUSTER == 1 && SLABS == 0 && !TRADE, "blocks share one thing, and sums are kept in shared memory");
+static_assert(SPLIT == 1 || STAGES * STAGE_BYTES >= TILE_M * TILE_N * 4, "sums take the place of stages");
 static_assert(!TRADE || GROUPS * BLOCKS == 2, "groups whose registers are counted below");
 static_assert(SLABS == 0 || TILE_N % BOX_COLUMNS == 0 && VECTOR * OUTPUT_BYTES == 16, "slabs are whole boxes of 16 bytes");
 static_assert(SLABS > 0 || !RESIDUAL, "a residual is copied to slabs");
@@ -131,9 +135,16 @@ __device__ __forceinline__ unsigned cluster_rank() {
   return rank;
 }
 
+/// Which part of the depth is this block's.
+__device__ __forceinline__ unsigned split_rank() {
+  unsigned rank = 0;
+  if constexpr (SPLIT > 1) asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
 /// Waits for all threads of the blocks that work together.
 __device__ __forceinline__ void synchronize_cluster() {
-  if constexpr (CLUSTER > 1) {
+  if constexpr (CLUSTER * SPLIT > 1) {
     asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
   } else {
     __syncthreads();
@@ -348,10 +359,63 @@ __device__ __forceinline__ void* slab_place(unsigned char* slab, int row, int co
   return slab + box * BOX_BYTES + row * ROW + ((chunk ^ (row & 7)) << 4);
 }
 
+/// The warp's share of a tile is added up in units of 4 fragments of 8 rows; each is added up by one of the blocks that share
+/// the depth.
+__device__ __forceinline__ bool adds_up(int i, int half, int j, int warp) {
+  return SPLIT == 1 || (unsigned)(((i * 2 + half) * (FRAGMENTS_N / 4) + j / 4) * 4 + warp) % SPLIT == split_rank();
+}
+
+/// Where a block leaves a thread's pair of sums.
+__device__ __forceinline__ unsigned pair_address(unsigned base, int i, int half, int j) {
+  return base + (((i * FRAGMENTS_N + j) * 2 + half) * WARPS * 32 + threadIdx.x) * 8;
+}
+
+/// Leaves the sums that other blocks add up in shared memory, in place of stages, and waits until all blocks have.
+__device__ __forceinline__ void share_sums(const Sums& sums, unsigned base) {
+  const int warp = (threadIdx.x >> 5) & 3;
+  // No other warp still multiplies what is overwritten.
+  asm volatile("bar.sync 1, %0;" ::"n"(WARPS * 32) : "memory");
+#pragma unroll
+  for (int i = 0; i < FRAGMENTS_M; i++) {
+#pragma unroll
+    for (int j = 0; j < FRAGMENTS_N; j++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        if (adds_up(i, half, j, warp)) continue;
+        asm volatile("st.shared.v2.f32 [%0], {%1, %2};"
+                     ::"r"(pair_address(base, i, half, j)), "f"(sums[i][j][2 * half]), "f"(sums[i][j][2 * half + 1])
+                     : "memory");
+      }
+    }
+  }
+  synchronize_cluster();
+}
+
+/// A pair of sums added up over the cluster in order of rank.
+__device__ __forceinline__ float2 add_pairs(const Sums& sums, unsigned base, int i, int half, int j) {
+  const float2 own = make_float2(sums[i][j][2 * half], sums[i][j][2 * half + 1]);
+  if constexpr (SPLIT == 1) return own;
+  const unsigned local = pair_address(base, i, half, j), self = split_rank();
+  float2 all = make_float2(0, 0);
+#pragma unroll
+  for (unsigned rank = 0; rank < SPLIT; rank++) {
+    float2 part = own;
+    if (rank != self) {
+      asm volatile("{\n.reg .b32 there;\n"
+                   "mapa.shared::cluster.u32 there, %2, %3;\n"
+                   "ld.shared::cluster.v2.f32 {%0, %1}, [there];\n}"
+                   : "=f"(part.x), "=f"(part.y) : "r"(local), "r"(rank) : "memory");
+    }
+    all.x += part.x;
+    all.y += part.y;
+  }
+  return all;
+}
+
 /// Hands each vector of the tile to `store(values, row, column, place)`, rows and columns counted within the tile, with its
 /// place in the slab if there is one. Lanes of four store 64 bytes of 16-bit outputs together.
 template <class Store>
-__device__ __forceinline__ void store_tile(const Sums& sums, unsigned char* slab, Store store) {
+__device__ __forceinline__ void store_tile(const Sums& sums, unsigned base, unsigned char* slab, Store store) {
   const int lane = threadIdx.x & 31, warp = (threadIdx.x >> 5) & 3, group = threadIdx.x >> 7;
 #pragma unroll
   for (int i = 0; i < FRAGMENTS_M; i++) {
@@ -360,11 +424,13 @@ __device__ __forceinline__ void store_tile(const Sums& sums, unsigned char* slab
       const int row = (group * FRAGMENTS_M + i) * 64 + warp * 16 + half * 8 + (lane >> 2);
 #pragma unroll
       for (int j = 0; j < FRAGMENTS_N; j += 4) {
+        if (!adds_up(i, half, j, warp)) continue;
         float v[8];
 #pragma unroll
         for (int f = 0; f < 4; f++) {
-          v[2 * f] = sums[i][j + f][2 * half];
-          v[2 * f + 1] = sums[i][j + f][2 * half + 1];
+          const float2 pair = add_pairs(sums, base, i, half, j + f);
+          v[2 * f] = pair.x;
+          v[2 * f + 1] = pair.y;
         }
         exchange(v, lane);
 #pragma unroll
@@ -380,12 +446,24 @@ __device__ __forceinline__ void store_tile(const Sums& sums, unsigned char* slab
   }
 }
 
+/// The first stage of the depth, and how many from there on are this block's: the host makes sure that there is one.
+struct Part {
+  int first, count;
+};
+
+template <class Job> __device__ __forceinline__ Part part_of_depth(const Job& job) {
+  if constexpr (SPLIT == 1) return {0, job.p.stages};
+  const int each = (job.p.stages + SPLIT - 1) / SPLIT, first = split_rank() * each;
+  return {first, min(each, job.p.stages - first)};
+}
+
 /// Orders the copies of all tiles of a block. Weights (CONSTANT_B) are copied before the kernel waits for its predecessor.
 template <class Job> __device__ __forceinline__ void order_copies(const Job& job, unsigned base, int first, int step) {
   // What is copied before the first stage is given back.
-  const int ahead = min(STAGES, job.p.stages);
+  const Part part = part_of_depth(job);
+  const int ahead = min(STAGES, part.count);
   const auto start = job.tile(first);
-  auto depth = job.begin();
+  auto depth = job.begin(part.first);
   if (!CONSTANT_B) wait_for_inputs();
 #pragma unroll 1
   for (int i = 0; i < ahead; i++) {
@@ -400,9 +478,9 @@ template <class Job> __device__ __forceinline__ void order_copies(const Job& job
 #pragma unroll 1
   for (int tile = first; tile < job.p.tiles; tile += step) {
     const auto t = job.tile(tile);
-    depth = job.begin();
+    depth = job.begin(part.first);
 #pragma unroll 1
-    for (int i = 0; i < job.p.stages; i++) {
+    for (int i = 0; i < part.count; i++) {
       const unsigned stage = base + place.stage * STAGE_BYTES, full = full_barrier(base, place.stage);
       if (tile > first || i >= ahead) {
         wait_barrier(empty_barrier(base, place.stage), place.parity);
@@ -474,7 +552,7 @@ __device__ __forceinline__ void fill_slab(const Sums& sums, unsigned base, Ring<
   // Without a residual, every slab is ready the first time round.
   wait_barrier(ready_barrier(base, group, place.stage), RESIDUAL ? place.parity : place.parity ^ 1);
   __syncwarp();
-  store_tile(sums, shared + (slab_address(base, group, place.stage) - shared_address(shared)), store);
+  store_tile(sums, base, shared + (slab_address(base, group, place.stage) - shared_address(shared)), store);
   // Shows what was written to the copies.
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   __syncwarp();
@@ -487,14 +565,14 @@ __device__ __forceinline__ void fill_slab(const Sums& sums, unsigned base, Ring<
 ///   p.tiles, p.stages             tiles, those of a cluster counted as one, and stages of the depth
 ///   a, b                          tensor maps
 ///   tile(i)                       where tile i lies
-///   begin(), advance(depth)       the first stage's place along the depth, and the next one's
+///   begin(i), advance(depth)      stage i's place along the depth, and the next one's
 ///   copy_a, copy_b                copy their part of a stage: (stage, barrier, tile, depth)
 ///   store(tile, values, row, column, place)  stores VECTOR outputs
 ///   output, batch(tile)           maps of the outputs, and which product a tile belongs to
 ///   inside(row, column)           whether there is such an output
 template <class Job> __device__ __forceinline__ void run(const Job& job) {
   const unsigned base = first_stage();
-  const int first = blockIdx.x / CLUSTER, step = gridDim.x / CLUSTER;
+  const int first = blockIdx.x / (CLUSTER * SPLIT), step = gridDim.x / (CLUSTER * SPLIT);
   make_barriers(base);
   if (threadIdx.x >= WARPS * 32) {
     leave_registers();
@@ -512,6 +590,8 @@ template <class Job> __device__ __forceinline__ void run(const Job& job) {
     }
 #endif
     __syncwarp();
+    // While the others share their sums.
+    if constexpr (SPLIT > 1) synchronize_cluster();
   } else {
     take_registers();
     wait_for_inputs();
@@ -523,18 +603,19 @@ template <class Job> __device__ __forceinline__ void run(const Job& job) {
 #pragma unroll 1
     for (int tile = first; tile < job.p.tiles; tile += step) {
       Sums sums;
-      accumulate(sums, base, place, job.p.stages);
+      accumulate(sums, base, place, part_of_depth(job).count);
       const auto t = job.tile(tile);
       auto store = [&](float (&v)[VECTOR], int row, int column, void* at) { job.store(t, v, row, column, at); };
 #if SLABS > 0
       fill_slab(sums, base, slab, store);
 #else
-      store_tile(sums, nullptr, store);
+      if constexpr (SPLIT > 1) share_sums(sums, base);
+      store_tile(sums, base, nullptr, store);
 #endif
     }
   }
-  // No block leaves while another may copy to its shared memory or arrive at its barriers.
-  if constexpr (CLUSTER > 1) synchronize_cluster();
+  // No block leaves while another may copy to its shared memory, read it or arrive at its barriers.
+  if constexpr (CLUSTER * SPLIT > 1) synchronize_cluster();
 }
 
 #endif

@@ -108,7 +108,8 @@ fn tactic(
 ) -> Option<Tactic> {
     let dtype = problem.result.dtype;
     let (tiles_m, tiles_n) = tile.tiles(image.pixels() as u64, image.filters as u64);
-    let tiles = (tiles_m * tiles_n).try_into().ok().filter(|&t: &u32| t < 1 << 30)?;
+    let tiles = (tiles_m * tiles_n).try_into().ok().filter(|&t: &u32| t < 1 << 27)?;
+    tile.part((image.window[0] * image.window[1] * parts) as u64)?;
     let word = |x: usize| x as u32;
     let shape = words(&[
         &[image.pixels(), image.filters, image.window[0] * image.window[1] * parts].map(word),

@@ -2,8 +2,9 @@
 //!
 //! `128x256x64` is a block's tile (rows, columns, depth of a stage), `g2` its groups of warps that multiply, `st4` its
 //! stages in shared memory, `b2` two blocks of a multiprocessor, `c2` two blocks that share copies of the columns'
-//! operand, `e1` that outputs, and an operand of the epilogue of their shape, are copied from and to shared memory. Blocks go from tile to tile while copies run ahead. `tf32` says that the tensor cores read 11 bits of f32
-//! operands. Source: `kernels/cuda/gemm/tma.cu`.
+//! operand, `e1` that outputs, and an operand of the epilogue of their shape, are copied from and to shared memory, `k4`
+//! that four blocks of a cluster share the depth of a tile. Blocks go from tile to tile while copies run ahead. `tf32` says
+//! that the tensor cores read 11 bits of f32 operands. Source: `kernels/cuda/gemm/tma.cu`.
 
 use tactician_cuda::{Launch, LaunchArg, TensorMap};
 use tactician_device::{CudaInfo, DeviceInfo};
@@ -137,7 +138,8 @@ impl Rows {
         let dtype = problem.result.dtype;
         let (tiles_m, tiles_n) = tile.tiles(self.m as u64, self.n as u64);
         let product = tiles_m * tiles_n;
-        let tiles = (product * self.batches as u64).try_into().ok().filter(|&t: &u32| t < 1 << 30)?;
+        let tiles = (product * self.batches as u64).try_into().ok().filter(|&t: &u32| t < 1 << 27)?;
+        tile.part(tile.stages_of(self.k as u64, dtype))?;
         let count = |step: usize| if step == 0 { 1 } else { self.batches };
         let a = map(0, dtype, [self.k, self.m, count(self.a_step)], self.a_step, tile.m);
         let b = map(1, dtype, [self.k, self.n, count(self.b_step)], self.b_step, tile.n / tile.cluster);
@@ -236,12 +238,13 @@ pub(crate) fn walk(
     args: Vec<LaunchArg>,
     output: DType,
 ) -> Launch {
-    let at_once = (cuda.multiprocessors * tile.blocks / tile.cluster).max(1);
+    let together = tile.together();
+    let at_once = if tile.split > 1 { tiles } else { (cuda.multiprocessors * tile.blocks / together).max(1) };
     Launch {
         entry: entry.into(),
-        grid: [tiles.min(at_once) * tile.cluster, 1, 1],
+        grid: [tiles.min(at_once) * together, 1, 1],
         block: [tile.threads(), 1, 1],
-        cluster: [tile.cluster, 1, 1],
+        cluster: [together, 1, 1],
         shared: tile.shared(output),
         overlaps: true,
         args,

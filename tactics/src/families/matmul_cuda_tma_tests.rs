@@ -85,15 +85,21 @@ fn slabs_move_a_residual_of_the_output_s_type() {
 
 #[test]
 fn the_grid_fills_the_device_and_no_more() {
-    let rows = |m| Rows { m, n: 128, k: 64, batches: 1, a_step: 0, b_step: 0, plane: m, constant_b: true };
-    let p = matmul(DType::F16, (false, true), &[(&[256, 64], false), (&[128, 64], true)]);
+    let rows = |m| Rows { m, n: 128, k: 1024, batches: 1, a_step: 0, b_step: 0, plane: m, constant_b: true };
+    let p = matmul(DType::F16, (false, true), &[(&[256, 1024], false), (&[128, 1024], true)]);
     let epilogue = columns_epilogue(&p).unwrap();
     for tile in TMA_TILES {
         for m in [1, 300, 1 << 20] {
             let end = End::new(&p, &epilogue, tile, [128, m, 1]).unwrap();
             let l = rows(m).launch(&p, &CudaInfo::h100(), &end, tile).unwrap();
-            assert_eq!(l.grid[0] % l.cluster[0], 0);
-            assert!(l.grid[0] <= 132 * tile.blocks, "{l:?}");
+            assert_eq!((l.grid[0] % l.cluster[0], l.cluster), (0, [tile.cluster * tile.split, 1, 1]));
+            if tile.split > 1 {
+                // A cluster has one tile.
+                let (tiles_m, tiles_n) = tile.tiles(m as u64, 128);
+                assert_eq!(u64::from(l.grid[0]), tiles_m * tiles_n * u64::from(tile.split));
+            } else {
+                assert!(l.grid[0] <= 132 * tile.blocks, "{l:?}");
+            }
             assert_eq!((l.block[0], l.shared), (tile.threads(), tile.shared(DType::F16)));
         }
     }
@@ -118,6 +124,9 @@ fn shapes_of_tests_try_every_tile() {
         (4 * 784, 260, 512),
         (1300, 1000, 192),
         (9000, 392, 128),
+        (130, 136, 2048),
+        (49, 264, 2048),
+        (784, 520, 1024),
     ] {
         let p = Product { m, n, k, batches: 1, dtype: DType::F16 };
         for residuals in [0, 1] {
