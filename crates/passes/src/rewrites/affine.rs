@@ -39,6 +39,10 @@ pub(super) fn affine_of(graph: &Graph, id: NodeId, axis: impl Fn(usize) -> usize
     }
     let axis = axis(ty.rank());
     let count = crate::util::size(ty, axis)?;
+    // Of a tensor without elements any axis may be as long as it likes.
+    if ty.shape.dims().iter().any(|d| d.is(0)) {
+        return None;
+    }
     let mut inputs = Vec::with_capacity(node.inputs().len());
     for &v in node.inputs() {
         inputs.push(match graph.constant(v) {

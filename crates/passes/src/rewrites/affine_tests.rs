@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::*;
-use tactician_ir::Scalar;
+use tactician_ir::{DType, Scalar, TensorType};
 
 fn built(build: impl FnOnce(&mut Graph, ValueId) -> ValueId) -> (Graph, NodeId) {
     let mut g = Graph::new("t");
@@ -72,4 +72,17 @@ fn refuses_constants_over_other_axes_and_other_readers() {
     let x = g.inputs()[0].value();
     g.mark_output("x", x);
     assert!(affine_of(&g, y, |_| 1).is_none());
+}
+
+/// A tensor without elements may have an axis that is too long to keep a number for each place.
+#[test]
+fn refuses_empty_tensors_of_any_length() {
+    let mut g = Graph::new("g");
+    let x = g.add_input("x", TensorType::known(DType::F32, &[0, 1 << 40])).unwrap();
+    let twice =
+        vec![ExprNode::Input(0), ExprNode::Const(Scalar::f32(2.0)), ExprNode::Binary(Binary::Mul, 0, 1)];
+    let x = g.add(Op::Pointwise(Expr::from_nodes(twice.clone()).unwrap()), &[x], "a").unwrap();
+    let y = g.add(Op::Pointwise(Expr::from_nodes(twice).unwrap()), &[x], "b").unwrap();
+    g.mark_output("y", y);
+    assert!(affine_of(&g, y.node(), |_| 1).is_none());
 }
