@@ -1,19 +1,19 @@
 //! Single operations and problems.
 
-use tactician_ir::{Graph, Op, Problem, Tensor};
+use tactician_ir::{DType, Graph, Op, Problem, Tensor};
 
 use crate::error::ReferenceError;
-use crate::value::Value;
+use crate::value::{Data, Value};
 use crate::{expr, ops};
 
 pub(crate) fn failed(op: &Op, problem: String) -> ReferenceError {
     ReferenceError::Op { op: op.name().to_owned(), problem }
 }
 
-/// The sizes that an operation gives for operands of these types, checked as the graph checks them.
-fn output_sizes(op: &Op, inputs: &[&Value]) -> Result<Vec<usize>, ReferenceError> {
+/// The type and sizes that an operation gives for operands of these types, checked as the graph checks them.
+fn output_of(op: &Op, inputs: &[&Value]) -> Result<(DType, Vec<usize>), ReferenceError> {
     if let Op::Constant(t) = op {
-        return Ok(t.sizes().to_vec());
+        return Ok((t.dtype(), t.sizes().to_vec()));
     }
     let mut g = Graph::new("one");
     let mut values = Vec::new();
@@ -22,11 +22,17 @@ fn output_sizes(op: &Op, inputs: &[&Value]) -> Result<Vec<usize>, ReferenceError
         values.push(g.add_input(&format!("x{i}"), ty).map_err(|e| failed(op, e.to_string()))?);
     }
     let out = g.add(op.clone(), &values, "y").map_err(|e| failed(op, e.to_string()))?;
-    g.ty(out).sizes().ok_or_else(|| failed(op, "its sizes are open".into()))
+    let ty = g.ty(out);
+    let sizes = ty.sizes().ok_or_else(|| failed(op, "its sizes are open".into()))?;
+    Ok((ty.dtype, sizes))
 }
 
 pub(crate) fn eval_value(op: &Op, inputs: &[&Value], exact: bool) -> Result<Value, ReferenceError> {
-    let sizes = output_sizes(op, inputs)?;
+    let (dtype, sizes) = output_of(op, inputs)?;
+    // The other axes may be so long that nothing must walk along them.
+    if sizes.contains(&0) {
+        return Ok(Value { dtype, sizes, data: Data::of_bytes(dtype, &[]) });
+    }
     ops::eval(op, inputs, &sizes, exact).map_err(|e| failed(op, e))
 }
 

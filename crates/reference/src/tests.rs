@@ -522,3 +522,12 @@ fn small_halves_are_rounded_absolutely() {
     assert!(compare(&half(e.values()[0]), e.values(), &bound).ratio <= 1.0);
     assert!(compare(&half(e.values()[0] * 1.05), e.values(), &bound).ratio > 1.0);
 }
+
+#[test]
+fn empty_results_take_no_time() {
+    let empty = |sizes: &[usize]| Tensor::from_bytes(DType::I64, sizes, vec![]).unwrap();
+    let y = eval_op(&Op::MatMul(MatMul::default()), &[&empty(&[1 << 40, 0]), &empty(&[0, 0])]).unwrap();
+    assert_eq!(y.sizes(), [1 << 40, 0]);
+    let y = eval_op(&Op::MatMul(MatMul::default()), &[&empty(&[0, 1 << 20, 3]), &empty(&[3, 0])]).unwrap();
+    assert_eq!(y.sizes(), [0, 1 << 20, 0]);
+}
