@@ -177,7 +177,8 @@ pub(crate) fn label(node: &NodeProto) -> String {
     if node.name.is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name.clone() }
 }
 
-fn operator(node: &NodeProto) -> String {
+/// A node's operator, with its domain unless that is ONNX's own.
+pub(crate) fn operator(node: &NodeProto) -> String {
     if node.domain.is_empty() || node.domain == "ai.onnx" {
         node.op_type.clone()
     } else {

@@ -20,3 +20,6 @@ pub use model::{Model, ModelInput, ShapeBindings};
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod composed_tests;

@@ -81,7 +81,8 @@ impl Model {
             return Err(malformed("its graph is empty".into()));
         }
         let opset = proto.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
-        let opset = opset.map_or(1, |o| o.version);
+        // Without a version of ONNX's own operators a model has only those of other domains.
+        let opset = opset.map_or(LEAST_OPSET, |o| o.version);
         if opset < LEAST_OPSET {
             return Err(ImportError::Opset { found: opset, least: LEAST_OPSET });
         }

@@ -120,6 +120,9 @@ impl Node<'_> {
             tactician_ir::DType::F16 => {
                 t.values::<half::f16>().map(|v| v.iter().map(|x| x.to_f64()).collect())
             }
+            tactician_ir::DType::BF16 => {
+                t.values::<half::bf16>().map(|v| v.iter().map(|x| x.to_f64()).collect())
+            }
             tactician_ir::DType::I64 => t.values::<i64>().map(|v| v.iter().map(|&x| x as f64).collect()),
             tactician_ir::DType::I32 => t.values::<i32>().map(|v| v.iter().map(|&x| f64::from(x)).collect()),
             _ => None,

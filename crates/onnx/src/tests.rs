@@ -8,7 +8,7 @@ use tactician_reference::eval_graph;
 use crate::proto::*;
 use crate::*;
 
-fn value(name: &str, dims: &[&str]) -> ValueInfo {
+pub(crate) fn value(name: &str, dims: &[&str]) -> ValueInfo {
     let dim = dims
         .iter()
         .map(|d| match d.parse::<i64>() {
@@ -20,7 +20,7 @@ fn value(name: &str, dims: &[&str]) -> ValueInfo {
     ValueInfo { name: name.into(), r#type: Some(TypeProto { tensor: Some(tensor) }) }
 }
 
-fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
+pub(crate) fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto {
         op_type: op.into(),
         input: inputs.iter().map(|s| (*s).into()).collect(),
@@ -29,17 +29,17 @@ fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
     }
 }
 
-fn with_ints(mut n: NodeProto, name: &str, ints: &[i64]) -> NodeProto {
+pub(crate) fn with_ints(mut n: NodeProto, name: &str, ints: &[i64]) -> NodeProto {
     n.attribute.push(AttributeProto { name: name.into(), ints: ints.to_vec(), ..Default::default() });
     n
 }
 
-fn with_int(mut n: NodeProto, name: &str, i: i64) -> NodeProto {
+pub(crate) fn with_int(mut n: NodeProto, name: &str, i: i64) -> NodeProto {
     n.attribute.push(AttributeProto { name: name.into(), i: Some(i), ..Default::default() });
     n
 }
 
-fn floats(name: &str, dims: &[i64]) -> TensorProto {
+pub(crate) fn floats(name: &str, dims: &[i64]) -> TensorProto {
     let n: i64 = dims.iter().product();
     TensorProto {
         name: name.into(),
@@ -50,7 +50,7 @@ fn floats(name: &str, dims: &[i64]) -> TensorProto {
     }
 }
 
-fn longs(name: &str, values: &[i64]) -> TensorProto {
+pub(crate) fn longs(name: &str, values: &[i64]) -> TensorProto {
     TensorProto {
         name: name.into(),
         dims: vec![values.len() as i64],
@@ -60,7 +60,7 @@ fn longs(name: &str, values: &[i64]) -> TensorProto {
     }
 }
 
-fn model(
+pub(crate) fn model(
     inputs: Vec<ValueInfo>,
     tensors: Vec<TensorProto>,
     nodes: Vec<NodeProto>,
@@ -80,7 +80,7 @@ fn model(
     }
 }
 
-fn graph(m: &ModelProto, shapes: ShapeBindings) -> Result<tactician_ir::Graph, ImportError> {
+pub(crate) fn graph(m: &ModelProto, shapes: ShapeBindings) -> Result<tactician_ir::Graph, ImportError> {
     Model::from_bytes(m.encode_to_vec())?.graph(&shapes)
 }
 

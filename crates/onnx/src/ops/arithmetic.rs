@@ -37,6 +37,39 @@ pub(super) const OPERATORS: &[(&str, Importer)] = &[
     ("Not", |i, n| unary(i, n, Unary::Not)),
     ("BitwiseNot", |i, n| unary(i, n, Unary::BitNot)),
     ("IsNaN", |i, n| unary(i, n, Unary::IsNan)),
+    ("IsInf", |i, n| {
+        let (up, down) = (n.int("detect_positive", 1) != 0, n.int("detect_negative", 1) != 0);
+        activation(i, n, |b| {
+            let infinite = b.unary(Unary::IsInf, b.x);
+            let zero = b.constant(0.0);
+            let side = match (up, down) {
+                (true, true) => return infinite,
+                (true, false) => b.binary(Binary::Gt, b.x, zero),
+                (false, true) => b.binary(Binary::Lt, b.x, zero),
+                (false, false) => b.e.push(ExprNode::Const(Scalar::int(DType::Bool, 0))),
+            };
+            b.binary(Binary::And, infinite, side)
+        })
+    }),
+    ("Shrink", |i, n| {
+        let (bias, lambd) = (n.float("bias", 0.0), n.float("lambd", 0.5));
+        activation(i, n, |b| {
+            let (c, low, high, zero) =
+                (b.constant(bias), b.constant(-lambd), b.constant(lambd), b.constant(0.0));
+            let (below, above) = (b.binary(Binary::Lt, b.x, low), b.binary(Binary::Gt, b.x, high));
+            let (up, down) = (b.binary(Binary::Add, b.x, c), b.binary(Binary::Sub, b.x, c));
+            let rest = b.e.push(ExprNode::Select(above, down, zero));
+            b.e.push(ExprNode::Select(below, up, rest))
+        })
+    }),
+    ("ai.onnx.ml.Binarizer", |i, n| {
+        let threshold = n.float("threshold", 0.0);
+        activation(i, n, |b| {
+            let (t, zero, one) = (b.constant(threshold), b.constant(0.0), b.constant(1.0));
+            let c = b.binary(Binary::Gt, b.x, t);
+            b.e.push(ExprNode::Select(c, one, zero))
+        })
+    }),
     ("LeakyRelu", |i, n| {
         let alpha = n.float("alpha", 0.01);
         activation(i, n, |b| b.where_negative(|b, x| b.scale(x, alpha)))
@@ -124,6 +157,14 @@ pub(super) const OPERATORS: &[(&str, Importer)] = &[
     ("And", |i, n| arithmetic(i, n, Binary::And)),
     ("Or", |i, n| arithmetic(i, n, Binary::Or)),
     ("Xor", |i, n| arithmetic(i, n, Binary::Xor)),
+    ("BitwiseAnd", |i, n| arithmetic(i, n, Binary::BitAnd)),
+    ("BitwiseOr", |i, n| arithmetic(i, n, Binary::BitOr)),
+    ("BitwiseXor", |i, n| arithmetic(i, n, Binary::BitXor)),
+    ("BitShift", |i, n| match n.text("direction", "")?.as_str() {
+        "LEFT" => arithmetic(i, n, Binary::Shl),
+        "RIGHT" => arithmetic(i, n, Binary::Shr),
+        other => Err(format!("direction `{other}` is unknown")),
+    }),
     ("Equal", |i, n| arithmetic(i, n, Binary::Eq)),
     ("Less", |i, n| arithmetic(i, n, Binary::Lt)),
     ("LessOrEqual", |i, n| arithmetic(i, n, Binary::Le)),

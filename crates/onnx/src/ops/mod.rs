@@ -1,32 +1,43 @@
 //! Operators, one file a family. Each gives its outputs, or why it cannot be imported.
 
 mod arithmetic;
+mod compose;
 mod conv;
+mod einsum;
+mod indexing;
+mod losses;
 mod movement;
 mod norm;
 mod pool;
 mod reduce;
 mod resize;
 mod shape;
+mod signal;
+mod training;
 
-use crate::import::{Import, Val};
+use crate::import::{Import, Val, operator};
 use crate::node::Node;
 
 type Importer = fn(&mut Import<'_>, &Node<'_>) -> Result<Vec<Val>, String>;
 
-/// The importer of an operator of ONNX's own domain.
+/// The importer of an operator, named with its domain unless that is ONNX's own.
 fn importer(op: &str) -> Option<Importer> {
-    let lists: [&[(&str, Importer)]; 8] = [
+    let lists: &[&[(&str, Importer)]] = &[
         arithmetic::OPERATORS,
         conv::OPERATORS,
+        einsum::OPERATORS,
+        indexing::OPERATORS,
+        losses::OPERATORS,
         movement::OPERATORS,
         norm::OPERATORS,
         pool::OPERATORS,
         reduce::OPERATORS,
         resize::OPERATORS,
         shape::OPERATORS,
+        signal::OPERATORS,
+        training::OPERATORS,
     ];
-    lists.into_iter().flatten().find(|(name, _)| *name == op).map(|(_, f)| *f)
+    lists.iter().copied().flatten().find(|(name, _)| *name == op).map(|(_, f)| *f)
 }
 
 /// Whether an operator can be imported.
@@ -36,7 +47,7 @@ pub(crate) fn known(op: &str) -> bool {
 
 /// Imports a node.
 pub(crate) fn import(import: &mut Import<'_>, node: &Node<'_>) -> Result<Vec<Val>, String> {
-    importer(&node.proto.op_type).ok_or("this operator is not supported")?(import, node)
+    importer(&operator(node.proto)).ok_or("this operator is not supported")?(import, node)
 }
 
 /// One output.

@@ -1,7 +1,8 @@
 //! Pools.
 
-use tactician_ir::{Op, Pool, PoolKind, Reduce, ReduceKind, Shape};
+use tactician_ir::{Binary, Op, Pool, PoolKind, Reduce, ReduceKind, Shape, Unary};
 
+use super::compose::Compose;
 use super::conv::{dilated, pads};
 use super::{Importer, one};
 use crate::import::{Import, Val};
@@ -24,7 +25,16 @@ pub(super) const OPERATORS: &[(&str, Importer)] = &[
     ("GlobalLpPool", |i, n| match n.int("p", 2) {
         1 => global(i, n, ReduceKind::L1),
         2 => global(i, n, ReduceKind::L2),
-        p => Err(format!("p = {p} is not supported, only 1 and 2")),
+        p if p > 2 => {
+            let x = n.tensor(0, i)?;
+            let mut c = Compose { import: i, name: n.label };
+            let axes: Vec<usize> = (2..c.ty(x).rank()).collect();
+            let size = c.unary(Unary::Abs, x)?;
+            let power = c.with(Binary::Pow, size, p as f64)?;
+            let sum = c.reduce(ReduceKind::Sum, power, &axes, true)?;
+            one(c.with(Binary::Pow, sum, 1.0 / p as f64)?)
+        }
+        p => Err(format!("p = {p} is not defined")),
     }),
 ];
 

@@ -143,5 +143,28 @@ fn finish(
         list.push(ResizeAxis { axis, size, scale, roi: region });
     }
     list.sort_by_key(|a| a.axis);
+    // Corners are aligned by sizes that a given scale makes, fractions included: `x·(n − 1)/(n·scale − 1)`, which is
+    // an asymmetric scale.
+    let mut coordinates = coordinates;
+    if coordinates == CoordinateMode::AlignCorners && scales.is_some() && !antialias(&mode) {
+        let corner = |a: &ResizeAxis| {
+            let n = need(a.axis).ok()? as f64;
+            let scale = (n * f64::from(a.scale) - 1.0) / (n - 1.0);
+            let broken = (n * f64::from(a.scale)).fract() != 0.0;
+            (scale.is_finite() && scale > 0.0).then_some((scale as f32, broken))
+        };
+        let corners: Option<Vec<(f32, bool)>> = list.iter().map(corner).collect();
+        if let Some(corners) = corners.filter(|c| c.iter().any(|(_, broken)| *broken)) {
+            coordinates = CoordinateMode::Asymmetric;
+            list.iter_mut().zip(corners).for_each(|(a, (scale, _))| a.scale = scale);
+        }
+    }
     one(i.add(Op::Resize(Resize { axes: list, mode, coordinates, extrapolation }), &[x], n.label)?)
+}
+
+fn antialias(mode: &ResizeMode) -> bool {
+    match mode {
+        ResizeMode::Nearest(_) => false,
+        ResizeMode::Linear { antialias } | ResizeMode::Cubic { antialias, .. } => *antialias,
+    }
 }

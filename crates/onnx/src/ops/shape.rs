@@ -2,6 +2,7 @@
 
 use tactician_ir::{DType, Dim, Expand, Op, Reshape, Shape, Tensor};
 
+use super::compose::Compose;
 use super::{Importer, one};
 use crate::import::{Import, Val};
 use crate::node::Node;
@@ -108,6 +109,10 @@ fn range(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
         DType::I32 => Tensor::new(&[values.len()], &values.iter().map(|&v| v as i32).collect::<Vec<_>>()),
         DType::F32 => Tensor::new(&[values.len()], &values.iter().map(|&v| v as f32).collect::<Vec<_>>()),
         DType::F64 => Tensor::new(&[values.len()], &values),
+        DType::F16 | DType::BF16 => {
+            let mut c = Compose { import: i, name: n.label };
+            return one(c.numbers(ty, &[values.len()], &values)?);
+        }
         other => return Err(format!("a range of {other} is not supported")),
     };
     one(i.constant(n.label, t.map_err(|e| e.to_string())?))

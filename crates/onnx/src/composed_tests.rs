@@ -1,0 +1,145 @@
+//! Operators made of several operations, against plain loops.
+
+use std::collections::BTreeMap;
+
+use tactician_ir::Tensor;
+use tactician_reference::eval_graph;
+
+use crate::ShapeBindings;
+use crate::proto::*;
+use crate::tests::*;
+
+/// `x[i] = (i % 7) − 3`, as the constants of these tests are.
+fn at(i: usize) -> f32 {
+    (i % 7) as f32 - 3.0
+}
+
+fn with_text(mut n: NodeProto, name: &str, text: &str) -> NodeProto {
+    let s = Some(text.as_bytes().to_vec().into());
+    n.attribute.push(AttributeProto { name: name.into(), s, ..Default::default() });
+    n
+}
+
+/// The output `y` of nodes over `x` of these sizes, which holds `at`.
+fn run(sizes: &[usize], tensors: Vec<TensorProto>, nodes: Vec<NodeProto>, opset: i64) -> Tensor {
+    let dims: Vec<String> = sizes.iter().map(ToString::to_string).collect();
+    let dims: Vec<&str> = dims.iter().map(String::as_str).collect();
+    let mut m = model(vec![value("x", &dims)], tensors, nodes, "y");
+    m.opset_import[0].version = opset;
+    let g = graph(&m, ShapeBindings::default()).unwrap();
+    let data: Vec<f32> = (0..sizes.iter().product()).map(at).collect();
+    let x = Tensor::new(sizes, &data).unwrap();
+    eval_graph(&g, &BTreeMap::from([("x".to_owned(), x)])).unwrap()["y"].clone()
+}
+
+fn refused(sizes: &[&str], tensors: Vec<TensorProto>, nodes: Vec<NodeProto>) -> String {
+    let mut m = model(vec![value("x", sizes)], tensors, nodes, "y");
+    m.opset_import[0].version = 20;
+    graph(&m, ShapeBindings::default()).unwrap_err().to_string()
+}
+
+fn near(got: &Tensor, sizes: &[usize], want: &[f64]) {
+    assert_eq!(got.sizes(), sizes);
+    for (g, w) in got.values::<f32>().unwrap().iter().zip(want) {
+        assert!((f64::from(*g) - w).abs() < 1e-4, "{got:?}: {g} instead of {w}");
+    }
+}
+
+#[test]
+fn gathers_by_tuples() {
+    let mut indices = longs("i", &[0, -1, 2, 1]);
+    indices.dims = vec![2, 2];
+    let got = run(&[3, 4, 2], vec![indices.clone()], vec![node("GatherND", &["x", "i"], "y")], 17);
+    let want = [(0, 3), (2, 1)]
+        .into_iter()
+        .flat_map(|(a, b)| (0..2).map(move |c| f64::from(at((a * 4 + b) * 2 + c))));
+    near(&got, &[2, 2], &want.collect::<Vec<_>>());
+    // One batch axis: tuple `b` picks in image `b`.
+    let n = with_int(node("GatherND", &["x", "i"], "y"), "batch_dims", 1);
+    let got = run(&[2, 3, 4, 2], vec![indices.clone()], vec![n.clone()], 17);
+    let place = |b: usize, (h, w): (usize, usize), c| f64::from(at(((b * 3 + h) * 4 + w) * 2 + c));
+    let want = (0..2).flat_map(|b| (0..2).map(move |c| place(b, [(0, 3), (2, 1)][b], c)));
+    near(&got, &[2, 2], &want.collect::<Vec<_>>());
+    assert!(refused(&["3", "4"], vec![indices], vec![n]).contains("do not fit"));
+}
+
+#[test]
+fn sums_by_equation() {
+    let w = || vec![floats("w", &[4, 5])];
+    let einsum = |inputs: &[&str], e: &str| vec![with_text(node("Einsum", inputs, "y"), "equation", e)];
+    let (x, v) =
+        (|a: usize, b: usize| f64::from(at(a * 4 + b)), |b: usize, c: usize| f64::from(at(b * 5 + c)));
+    let product: Vec<f64> =
+        (0..5).flat_map(|c| (0..3).map(move |a| (0..4).map(|b| x(a, b) * v(b, c)).sum())).collect();
+    near(&run(&[3, 4], w(), einsum(&["x", "w"], "ab,bc->ca"), 17), &[5, 3], &product);
+    let all: f64 =
+        (0..4).map(|b| (0..3).map(|a| x(a, b)).sum::<f64>() * (0..5).map(|c| v(b, c)).sum::<f64>()).sum();
+    near(&run(&[3, 4], w(), einsum(&["x", "w"], "ab,bc->"), 17), &[], &[all]);
+    let trace: f64 = (0..3).map(|a| f64::from(at(a * 3 + a))).sum();
+    near(&run(&[3, 3], vec![], einsum(&["x"], "ii"), 17), &[], &[trace]);
+    for (e, part) in
+        [("ab,bd->zz", "twice"), ("ab,b-d", "character"), ("abc,bd->a", "does not name"), ("ab->a", "terms")]
+    {
+        let text = refused(&["3", "4"], w(), einsum(&["x", "w"], e));
+        assert!(text.contains(part), "{e}: {text}");
+    }
+}
+
+#[test]
+fn transforms_of_every_direction() {
+    let n = 6;
+    let wave = |inverse: bool, k: usize| -> (f64, f64) {
+        let sign = if inverse { 1.0 } else { -1.0 };
+        (0..n).fold((0.0, 0.0), |(re, im), t| {
+            let angle = sign * std::f64::consts::TAU * (k * t) as f64 / n as f64;
+            let (a, b) = (f64::from(at(2 * t)), f64::from(at(2 * t + 1)));
+            (re + a * angle.cos() - b * angle.sin(), im + a * angle.sin() + b * angle.cos())
+        })
+    };
+    for inverse in [false, true] {
+        let dft = with_int(node("DFT", &["x"], "y"), "inverse", i64::from(inverse));
+        let by = if inverse { 1.0 / n as f64 } else { 1.0 };
+        let want: Vec<f64> = (0..n).map(|k| wave(inverse, k)).flat_map(|(a, b)| [a * by, b * by]).collect();
+        near(&run(&[1, n, 2], vec![], vec![dft], 20), &[1, n, 2], &want);
+    }
+    // One side of a real signal, and back.
+    for len in [5usize, 6] {
+        let mut size = longs("n", &[len as i64]);
+        size.dims = vec![];
+        let there = with_int(node("DFT", &["x"], "s"), "onesided", 1);
+        let back = with_int(with_int(node("DFT", &["s", "n"], "y"), "onesided", 1), "inverse", 1);
+        let want: Vec<f64> = (0..len).map(|k| f64::from(at(k))).collect();
+        near(&run(&[1, len, 1], vec![size], vec![there, back], 20), &[1, len, 1], &want);
+    }
+    let mut huge = longs("n", &[1 << 40]);
+    huge.dims = vec![];
+    assert!(refused(&["1", "6", "1"], vec![huge], vec![node("DFT", &["x", "n"], "y")]).contains("length"));
+}
+
+#[test]
+fn losses_leave_ignored_targets_out() {
+    let mut targets = longs("t", &[1, -1, 0]);
+    targets.dims = vec![3];
+    let l = with_int(node("SoftmaxCrossEntropyLoss", &["x", "t", "w"], "y"), "ignore_index", -1);
+    let got = run(&[3, 4], vec![targets, floats("w", &[4])], vec![l], 17);
+    let log = |row: usize, class: usize| {
+        let sum: f64 = (0..4).map(|k| f64::from(at(row * 4 + k)).exp()).sum();
+        f64::from(at(row * 4 + class)) - sum.ln()
+    };
+    let (a, b) = (f64::from(at(1)), f64::from(at(0)));
+    near(&got, &[], &[-(a * log(0, 1) + b * log(2, 0)) / (a + b)]);
+}
+
+#[test]
+fn tables_are_bounded() {
+    let mut depth = longs("d", &[1 << 40]);
+    depth.dims = vec![];
+    let hot = node("OneHot", &["x", "d", "v"], "y");
+    assert!(refused(&["3"], vec![depth, floats("v", &[2])], vec![hot]).contains("depth"));
+    let size = || {
+        let mut t = longs("n", &[1 << 50]);
+        t.dims = vec![];
+        t
+    };
+    assert!(refused(&["3"], vec![size()], vec![node("HannWindow", &["n"], "y")]).contains("size"));
+}
