@@ -143,3 +143,92 @@ fn tables_are_bounded() {
     };
     assert!(refused(&["3"], vec![size()], vec![node("HannWindow", &["n"], "y")]).contains("size"));
 }
+
+#[test]
+fn runs_over_axes() {
+    for (exclusive, reverse) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        for (op, start) in [("CumSum", 0.0), ("CumProd", 1.0)] {
+            let mut axis = longs("a", &[1]);
+            axis.dims = vec![];
+            let n =
+                with_int(with_int(node(op, &["x", "a"], "y"), "exclusive", exclusive), "reverse", reverse);
+            let got = run(&[2, 11, 3], vec![axis], vec![n], 26);
+            let mut want = vec![0.0; 66];
+            for (o, i) in (0..2).flat_map(|o| (0..3).map(move |i| (o, i))) {
+                let mut sum = start;
+                for k in 0..11 {
+                    let p = (o * 11 + if reverse == 1 { 10 - k } else { k }) * 3 + i;
+                    let x = f64::from(at(p));
+                    let next = if op == "CumSum" { sum + x } else { sum * x };
+                    want[p] = if exclusive == 1 { sum } else { next };
+                    sum = next;
+                }
+            }
+            near(&got, &[2, 11, 3], &want);
+        }
+    }
+}
+
+#[test]
+fn grids_of_the_identity_give_the_image() {
+    for corners in [0, 1] {
+        for (mode, outside) in
+            [("linear", "zeros"), ("nearest", "border"), ("cubic", "reflection"), ("cubic", "zeros")]
+        {
+            let mut theta = floats("t", &[1, 2, 3]);
+            theta.float_data = vec![1., 0., 0., 0., 1., 0.];
+            let grid = with_int(node("AffineGrid", &["t", "s"], "g"), "align_corners", corners);
+            let sample = with_text(node("GridSample", &["x", "g"], "y"), "mode", mode);
+            let sample = with_int(with_text(sample, "padding_mode", outside), "align_corners", corners);
+            let got = run(&[1, 2, 4, 5], vec![theta, longs("s", &[1, 2, 4, 5])], vec![grid, sample], 20);
+            near(&got, &[1, 2, 4, 5], &(0..40).map(|k| f64::from(at(k))).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn grids_far_outside_read_nothing_outside() {
+    let mut grid = floats("g", &[1, 1, 4, 2]);
+    grid.float_data = vec![f32::NAN, 0., f32::INFINITY, 0., -1e30, 1e30, 0., 0.];
+    for outside in ["zeros", "border", "reflection"] {
+        let n = with_text(node("GridSample", &["x", "g"], "y"), "padding_mode", outside);
+        let got = run(&[1, 1, 3, 3], vec![grid.clone()], vec![n], 20);
+        assert!((f64::from(got.values::<f32>().unwrap()[3]) - f64::from(at(4))).abs() < 1e-5, "{outside}");
+    }
+}
+
+#[test]
+fn columns_add_up_where_windows_overlap() {
+    let sizes = || vec![longs("i", &[4, 5]), longs("w", &[2, 2])];
+    let n = with_ints(node("Col2Im", &["x", "i", "w"], "y"), "pads", &[1, 0, 0, 0]);
+    let n = with_ints(n, "strides", &[2, 1]);
+    // Two places down (of an image of 5 rows with its border), four across.
+    let got = run(&[1, 8, 8], sizes(), vec![n.clone()], 18);
+    let mut want = vec![0.0; 2 * 20];
+    for (ch, kh, kw) in (0..8).map(|r| (r / 4, r / 2 % 2, r % 2)) {
+        for (oh, ow) in (0..8).map(|l| (l / 4, l % 4)) {
+            let (h, w) = ((oh * 2 + kh) as i64 - 1, ow + kw);
+            if (0..4).contains(&h) {
+                want[(ch * 4 + h as usize) * 5 + w] +=
+                    f64::from(at((ch * 4 + kh * 2 + kw) * 8 + oh * 4 + ow));
+            }
+        }
+    }
+    near(&got, &[1, 2, 4, 5], &want);
+    assert!(refused(&["1", "8", "9"], sizes(), vec![n]).contains("9 columns"));
+}
+
+#[test]
+fn determinants_by_minors() {
+    let got = run(&[2, 3, 3], vec![], vec![node("Det", &["x"], "y")], 22);
+    let of = |k: usize| {
+        let m = |r: usize, c: usize| f64::from(at(k * 9 + r * 3 + c));
+        (0..3)
+            .map(|c| {
+                m(0, c) * (m(1, (c + 1) % 3) * m(2, (c + 2) % 3) - m(1, (c + 2) % 3) * m(2, (c + 1) % 3))
+            })
+            .sum()
+    };
+    near(&got, &[2], &[of(0), of(1)]);
+    assert!(refused(&["5", "5"], vec![], vec![node("Det", &["x"], "y")]).contains("up to 4 rows"));
+}

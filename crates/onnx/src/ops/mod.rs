@@ -3,14 +3,17 @@
 mod arithmetic;
 mod compose;
 mod conv;
+mod cumulative;
 mod einsum;
 mod indexing;
 mod losses;
+mod matrices;
 mod movement;
 mod norm;
 mod pool;
 mod reduce;
 mod resize;
+mod sampling;
 mod shape;
 mod signal;
 mod training;
@@ -25,14 +28,17 @@ fn importer(op: &str) -> Option<Importer> {
     let lists: &[&[(&str, Importer)]] = &[
         arithmetic::OPERATORS,
         conv::OPERATORS,
+        cumulative::OPERATORS,
         einsum::OPERATORS,
         indexing::OPERATORS,
         losses::OPERATORS,
+        matrices::OPERATORS,
         movement::OPERATORS,
         norm::OPERATORS,
         pool::OPERATORS,
         reduce::OPERATORS,
         resize::OPERATORS,
+        sampling::OPERATORS,
         shape::OPERATORS,
         signal::OPERATORS,
         training::OPERATORS,
