@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tactician_device::Device;
-use tactician_ir::{DType, Graph, Problem, TensorType};
-use tactician_passes::{FusionPolicy, canonicalize, lower, proposals};
+use tactician_ir::{DType, Graph, Problem, TensorType, Verified};
+use tactician_passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
 use tactician_plan::Plan;
 use tactician_select::Budget;
 use tactician_tactics::{HOST_FAMILY, TacticFilter};
@@ -201,11 +201,7 @@ impl<'a> Builder<'a> {
     /// As [`Builder::build`].
     pub fn tune(mut self, network: &Network) -> Result<Tuned, BuildError> {
         let start = Instant::now();
-        let device = match (self.device.take(), self.named) {
-            (Some(d), _) => d,
-            (None, Some(name)) => name.open(self.threads)?,
-            (None, None) => DeviceName::best(self.threads)?,
-        };
+        let device = self.open()?;
         if let Some(path) = &self.table {
             TacticTable::check_path(path)?;
         }
@@ -213,16 +209,7 @@ impl<'a> Builder<'a> {
             Some(path) if path.exists() => TacticTable::load(path)?,
             _ => TacticTable::new(),
         };
-        let graph = network.bind(&self.shapes)?;
-        check_bound(&graph)?;
-        let (mut graph, _) = canonicalize(graph)?;
-        if self.precision != DType::F32 {
-            (graph, _) = canonicalize(lower(&graph, self.precision)?)?;
-        }
-        self.tuning.tf32 = self.tf32.unwrap_or(self.tuning.tf32);
-        if let Some(filter) = self.tactics.take() {
-            self.tuning.tactics = filter;
-        }
+        let graph = self.prepare(network)?;
         let catalogue = Catalogue::new();
         let offer = Offer { catalogue: &catalogue, device: device.info(), options: &self.tuning };
         let regions = to_measure(&graph, self.policy.as_deref(), &self.also, &proposals(&graph), offer);
@@ -283,7 +270,80 @@ impl<'a> Builder<'a> {
             precision: self.precision,
             tuning: self.tuning,
             instance: OnceLock::new(),
+            measured: true,
         })
+    }
+
+    /// Builds without measuring anything: greedy fusion, and of each region the tactic that heuristics put first within
+    /// the workspace. Nothing was compared with the reference either, and no time is predicted. It takes milliseconds,
+    /// for tests of many networks and for a first look at one.
+    ///
+    /// ```
+    /// use tactician::{Builder, zoo};
+    ///
+    /// let plan = Builder::new().threads(1).untuned(&zoo::tiny(1))?;
+    /// assert_eq!(plan.meta.predicted_us, 0.0);
+    /// # Ok::<(), tactician::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn untuned(mut self, network: &Network) -> Result<Plan, BuildError> {
+        let start = Instant::now();
+        let device = self.open()?;
+        let graph = self.prepare(network)?;
+        let catalogue = Catalogue::new();
+        let offer = Offer { catalogue: &catalogue, device: device.info(), options: &self.tuning };
+        let regions = to_measure(&graph, Some(&Greedy), &[], &proposals(&graph), offer);
+        let problems: Vec<Problem> = regions.iter().map(|r| r.problem(&graph)).collect();
+        let list: Vec<_> = problems.iter().map(|p| offer.allowed(p)).collect();
+        if let Some(at) = list.iter().position(Vec::is_empty) {
+            return Err(TuneError::NoTactic { problem: problems[at].to_string() }.into());
+        }
+        let reformats = reformat_problems(&graph, &regions, &list);
+        let times = BuildTimes { prepare: start.elapsed(), tune: Duration::ZERO };
+        let tuned = Tuned {
+            graph,
+            regions,
+            problems,
+            reformats,
+            policy: Greedy.name().to_owned(),
+            device,
+            table: TacticTable::new(),
+            catalogue,
+            context: String::new(),
+            report: TuneReport::default(),
+            times,
+            precision: self.precision,
+            tuning: self.tuning,
+            instance: OnceLock::new(),
+            measured: false,
+        };
+        tuned.plan_of(&tuned.select_untuned(self.budget)?, self.budget, None)
+    }
+
+    /// The device to build for.
+    fn open(&mut self) -> Result<Arc<dyn Device>, BuildError> {
+        Ok(match (self.device.take(), self.named) {
+            (Some(d), _) => d,
+            (None, Some(name)) => name.open(self.threads)?,
+            (None, None) => DeviceName::best(self.threads)?,
+        })
+    }
+
+    /// The canonical graph in the precision asked for; takes the options that override those of tuning.
+    fn prepare(&mut self, network: &Network) -> Result<Verified<Graph>, BuildError> {
+        let graph = network.bind(&self.shapes)?;
+        check_bound(&graph)?;
+        let (mut graph, _) = canonicalize(graph)?;
+        if self.precision != DType::F32 {
+            (graph, _) = canonicalize(lower(&graph, self.precision)?)?;
+        }
+        self.tuning.tf32 = self.tf32.unwrap_or(self.tuning.tf32);
+        if let Some(filter) = self.tactics.take() {
+            self.tuning.tactics = filter;
+        }
+        Ok(graph)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tactician_ir::{NodeId, Op, Problem, ValueId};
 use tactician_plan::ALIGNMENT;
 use tactician_select::{Candidate, Instance, Reformat, RegionChoices, ValueChoices};
+use tactician_tactics::{Tactic, untuned};
 use tactician_tune::Verdict;
 use tactician_types::Layout;
 
@@ -81,7 +82,28 @@ impl Tuned {
         made.flat_map(|(_, p)| self.candidates(p)).map(|c| c.output).collect()
     }
 
+    /// Every tactic that may run a problem, when nothing was measured: one unit of time, more the later heuristics name it.
+    fn unmeasured(&self, problem: &Problem) -> Vec<Candidate> {
+        let order: Vec<String> = untuned(problem, self.device.info()).into_iter().map(|t| t.id).collect();
+        let place = |id: &String| order.iter().position(|o| o == id).unwrap_or(order.len());
+        let list = self.catalogue.allowed(problem, self.device.info(), &self.tuning);
+        let candidate = |t: &Tactic| Candidate {
+            id: t.id.clone(),
+            time_us: 1.0 + place(&t.id) as f64 / order.len().max(1) as f64,
+            noise_us: 0.0,
+            workspace: t.workspace,
+            constants: 0,
+            view: t.view,
+            inputs: t.inputs.clone(),
+            output: t.output,
+        };
+        list.iter().filter(|t| t.workspace <= self.tuning.workspace_limit).map(candidate).collect()
+    }
+
     pub(crate) fn candidates(&self, problem: &Problem) -> Vec<Candidate> {
+        if !self.measured {
+            return self.unmeasured(problem);
+        }
         let rows = self.table.rows(&self.context, &problem.to_string());
         // A table may hold what these options exclude.
         let list = self.catalogue.allowed(problem, self.device.info(), &self.tuning);

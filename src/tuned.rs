@@ -36,6 +36,8 @@ pub struct Tuned {
     pub(crate) precision: DType,
     pub(crate) tuning: TuneOptions,
     pub(crate) instance: OnceLock<Instance>,
+    /// Whether the table holds this network; otherwise heuristics choose, see [`crate::Builder::untuned`].
+    pub(crate) measured: bool,
 }
 
 impl Tuned {
@@ -145,7 +147,8 @@ impl Tuned {
                 Some(made) => made.tactic(i, &candidate.id, || self.tactic(problem, &candidate.id))?,
                 None => self.tactic(problem, &candidate.id)?,
             };
-            chosen.push(Chosen { region, problem, tactic, time_us: candidate.time_us });
+            let time_us = if self.measured { candidate.time_us } else { 0.0 };
+            chosen.push(Chosen { region, problem, tactic, time_us });
         }
         let mut changes: BTreeMap<ValueId, Vec<Change>> = BTreeMap::new();
         for (value, list) in self.value_order().into_iter().zip(&selection.reformats) {
@@ -163,7 +166,7 @@ impl Tuned {
                     to,
                     tactic: self.tactic(problem, &best.id)?,
                     problem: problem.clone(),
-                    time_us: best.time_us,
+                    time_us: if self.measured { best.time_us } else { 0.0 },
                 });
             }
         }
@@ -184,7 +187,7 @@ impl Tuned {
             changes,
             target: target_of(self.device.info()),
             options,
-            predicted_us: selection.predicted_us,
+            predicted_us: if self.measured { selection.predicted_us } else { 0.0 },
         })
     }
 

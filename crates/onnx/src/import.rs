@@ -100,7 +100,11 @@ impl Import<'_> {
     }
 }
 
-pub(crate) fn run(model: &Model, symbols: &Symbols) -> Result<Graph, ImportError> {
+pub(crate) fn run(
+    model: &Model,
+    symbols: &Symbols,
+    values: &BTreeMap<String, Tensor>,
+) -> Result<Graph, ImportError> {
     let proto = model.proto.graph.as_ref().expect("checked when the model was read");
     let mut import = Import {
         graph: Graph::new(if proto.name.is_empty() { "network" } else { &proto.name }),
@@ -116,6 +120,11 @@ pub(crate) fn run(model: &Model, symbols: &Symbols) -> Result<Graph, ImportError
 
     let mut names: HashMap<&str, Val> = HashMap::new();
     for i in model.inputs() {
+        if let Some(value) = values.get(&i.name) {
+            let constant = import.constant(&i.name, value.clone());
+            names.insert(&i.name, Val::Tensor(constant));
+            continue;
+        }
         let ty = TensorType { dtype: i.dtype, shape: i.shape.bind(symbols) };
         let value = import.graph.add_input(&i.name, ty);
         let value = value.map_err(|e| ImportError::Input { name: i.name.clone(), problem: e.to_string() })?;

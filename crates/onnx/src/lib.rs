@@ -17,6 +17,7 @@ mod tensor;
 
 pub use error::{ImportError, UnsupportedNode};
 pub use model::{Model, ModelInput, ShapeBindings};
+pub use tensor::read_tensor;
 
 #[cfg(test)]
 mod tests;

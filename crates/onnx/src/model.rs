@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use memmap2::Mmap;
 use prost::Message;
-use tactician_ir::{DType, Dim, Graph, MAX_RANK, Shape};
+use tactician_ir::{DType, Dim, Graph, MAX_RANK, Shape, Tensor};
 
 use crate::error::ImportError;
 use crate::import;
@@ -36,14 +36,25 @@ pub struct ModelInput {
     pub shape: Shape,
 }
 
-/// Sizes given for inputs.
+/// Sizes and values given for inputs.
 #[derive(Clone, Debug, Default)]
-pub struct ShapeBindings(BTreeMap<String, Vec<usize>>);
+pub struct ShapeBindings {
+    sizes: BTreeMap<String, Vec<usize>>,
+    pub(crate) values: BTreeMap<String, Tensor>,
+}
 
 impl ShapeBindings {
     /// Gives the sizes of an input.
     pub fn shape(mut self, name: &str, sizes: &[usize]) -> Self {
-        self.0.insert(name.to_owned(), sizes.to_vec());
+        self.sizes.insert(name.to_owned(), sizes.to_vec());
+        self
+    }
+
+    /// Gives the value of an input, such as the shape that a `Reshape` reads: a constant of the graph then, which has no
+    /// such input.
+    pub fn value(mut self, name: &str, value: Tensor) -> Self {
+        self.sizes.insert(name.to_owned(), value.sizes().to_vec());
+        self.values.insert(name.to_owned(), value);
         self
     }
 }
@@ -97,6 +108,16 @@ impl Model {
         Ok(Model { folder, opset, inputs, proto })
     }
 
+    /// The names of its outputs, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = &str> {
+        self.proto.graph.iter().flat_map(|g| g.output.iter().map(|o| o.name.as_str()))
+    }
+
+    /// Its operators, each once, with the domain unless that is ONNX's own.
+    pub fn operators(&self) -> BTreeSet<String> {
+        self.proto.graph.iter().flat_map(|g| g.node.iter().map(import::operator)).collect()
+    }
+
     /// Its inputs, initialisers left out.
     pub fn inputs(&self) -> &[ModelInput] {
         &self.inputs
@@ -109,7 +130,7 @@ impl Model {
     pub fn graph(&self, shapes: &ShapeBindings) -> Result<Graph, ImportError> {
         let mut symbols = BTreeMap::new();
         for i in &self.inputs {
-            let Some(given) = shapes.0.get(&i.name) else { continue };
+            let Some(given) = shapes.sizes.get(&i.name) else { continue };
             let fail = || ImportError::Shape {
                 name: i.name.clone(),
                 declared: i.shape.to_string(),
@@ -129,8 +150,12 @@ impl Model {
             if bound.as_ref() != Some(given) {
                 return Err(fail());
             }
+            if let Some(value) = shapes.values.get(&i.name).filter(|v| v.dtype() != i.dtype) {
+                let problem = format!("it takes {}, the value given is {}", i.dtype, value.ty());
+                return Err(ImportError::Input { name: i.name.clone(), problem });
+            }
         }
-        import::run(self, &symbols)
+        import::run(self, &symbols, &shapes.values)
     }
 }
 

@@ -125,6 +125,32 @@ fn open_sizes_go_through_shape_arithmetic() {
 }
 
 #[test]
+fn a_value_given_for_an_input_is_a_constant() {
+    let mut to = value("to", &["2"]);
+    to.r#type.as_mut().unwrap().tensor.as_mut().unwrap().elem_type = 7;
+    let m = model(vec![value("x", &["2", "3"]), to], vec![], vec![node("Reshape", &["x", "to"], "y")], "y");
+    assert!(graph(&m, ShapeBindings::default()).unwrap_err().to_string().contains("operand 1"));
+    let given = |t: Tensor| graph(&m, ShapeBindings::default().value("to", t));
+    let g = given(Tensor::new(&[2], &[3i64, -1]).unwrap()).unwrap();
+    assert_eq!(g.ty(g.outputs()[0].1).to_string(), "f32[3,2]");
+    assert_eq!(g.inputs().len(), 1);
+    let text = given(Tensor::new(&[2], &[3i32, -1]).unwrap()).unwrap_err().to_string();
+    assert!(text.contains("`to`") && text.contains("i64") && text.contains("i32[2]"), "{text}");
+    assert!(given(Tensor::new(&[3], &[3i64, 2, 1]).unwrap()).is_err());
+}
+
+#[test]
+fn tensors_in_the_standards_form_are_read() {
+    let t = floats("w", &[2, 3]);
+    let (name, read) = read_tensor(&t.encode_to_vec()).unwrap();
+    assert_eq!((name.as_str(), read.sizes()), ("w", [2, 3].as_slice()));
+    assert_eq!(read.values::<f32>().unwrap().as_ref(), t.float_data);
+    assert!(read_tensor(&[0xff, 0xff]).is_err());
+    let strings = TensorProto { data_type: 8, ..floats("s", &[1]) };
+    assert!(read_tensor(&strings.encode_to_vec()).unwrap_err().to_string().contains("strings"));
+}
+
+#[test]
 fn question_marks_are_different_sizes() {
     let m = model(vec![value("x", &["?", "3", "?"])], vec![], vec![node("Relu", &["x"], "y")], "y");
     let g = graph(&m, ShapeBindings::default().shape("x", &[2, 3, 5])).unwrap();

@@ -1,0 +1,179 @@
+//! One case: a model, and sets of inputs with the outputs expected.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tactician::ir::{self, Graph};
+use tactician::{BuildError, Builder, Device, Engine, ImportError, Network, Tensor};
+use tactician_onnx::{Model, ShapeBindings, read_tensor};
+
+use crate::compare;
+
+#[derive(Clone)]
+pub(crate) struct Case {
+    pub(crate) suite: String,
+    pub(crate) name: String,
+    folder: PathBuf,
+}
+
+/// How a case ends.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Pass,
+    /// Import or build refuses it: operators and reasons.
+    Refused(Vec<(String, String)>),
+    /// Outputs that are not those expected.
+    Wrong {
+        operators: Vec<String>,
+        what: String,
+    },
+    /// An error where none is expected.
+    Broken {
+        operators: Vec<String>,
+        what: String,
+    },
+    /// A panic.
+    Panic {
+        operators: Vec<String>,
+        what: String,
+    },
+    /// It took longer than the limit.
+    Late,
+}
+
+/// The cases of a suite, by name.
+pub(crate) fn find(data: &Path, suite: &str) -> Result<Vec<Case>, String> {
+    let folder = data.join(suite);
+    let entries =
+        std::fs::read_dir(&folder).map_err(|e| format!("could not read {}: {e}", folder.display()))?;
+    let mut cases = Vec::new();
+    for entry in entries {
+        let folder = entry.map_err(|e| e.to_string())?.path();
+        if folder.join("model.onnx").exists() {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            cases.push(Case { suite: suite.to_owned(), name, folder });
+        }
+    }
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(cases)
+}
+
+/// Runs all data sets of a case. `loose` is its relative tolerance, where it is not the suite's.
+pub(crate) fn run(case: &Case, device: Arc<dyn Device>, loose: Option<f64>) -> Outcome {
+    let mut operators = Vec::new();
+    let mut body = || run_sets(case, &device, loose.unwrap_or(compare::RTOL), &mut operators);
+    match catch_unwind(AssertUnwindSafe(&mut body)) {
+        Ok(Ok(())) => Outcome::Pass,
+        Ok(Err(Failure::Refused(list))) => Outcome::Refused(list),
+        Ok(Err(Failure::Wrong(what))) => Outcome::Wrong { operators, what },
+        Ok(Err(Failure::Broken(what))) => Outcome::Broken { operators, what },
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+            Outcome::Panic { operators, what: text.to_owned() }
+        }
+    }
+}
+
+enum Failure {
+    Refused(Vec<(String, String)>),
+    Wrong(String),
+    Broken(String),
+}
+
+/// Import errors name the nodes to blame, build errors blame the model's operators.
+fn refusal(e: &BuildError, operators: &[String]) -> Failure {
+    Failure::Refused(match e {
+        BuildError::Import(ImportError::Unsupported { nodes }) => {
+            nodes.iter().map(|n| (n.op.clone(), n.reason.clone())).collect()
+        }
+        e => vec![(operators.join("+"), e.to_string())],
+    })
+}
+
+fn run_sets(
+    case: &Case,
+    device: &Arc<dyn Device>,
+    rtol: f64,
+    operators: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let model = Model::open(&case.folder.join("model.onnx"))
+        .map_err(|e| refusal(&e.into(), std::slice::from_ref(&case.name)))?;
+    operators.extend(model.operators());
+    let mut sets = 0;
+    while case.folder.join(format!("test_data_set_{sets}")).exists() {
+        let folder = case.folder.join(format!("test_data_set_{sets}"));
+        run_set(&model, &folder, device, rtol, operators)?;
+        sets += 1;
+    }
+    if sets == 0 { Err(Failure::Broken("it has no data".into())) } else { Ok(()) }
+}
+
+/// The tensors `PREFIX_0.pb`, `PREFIX_1.pb` and so on.
+fn tensors(folder: &Path, prefix: &str, operators: &[String]) -> Result<Vec<(String, ir::Tensor)>, Failure> {
+    let mut list = Vec::new();
+    loop {
+        let path = folder.join(format!("{prefix}_{}.pb", list.len()));
+        if !path.exists() {
+            return Ok(list);
+        }
+        let bytes = std::fs::read(&path).map_err(|e| Failure::Broken(e.to_string()))?;
+        list.push(read_tensor(&bytes).map_err(|e| refusal(&e.into(), operators))?);
+    }
+}
+
+fn run_set(
+    model: &Model,
+    folder: &Path,
+    device: &Arc<dyn Device>,
+    rtol: f64,
+    operators: &[String],
+) -> Result<(), Failure> {
+    let given = tensors(folder, "input", operators)?;
+    let inputs: Vec<(String, ir::Tensor)> =
+        model.inputs().iter().map(|i| i.name.clone()).zip(given.into_iter().map(|(_, t)| t)).collect();
+    let expected = tensors(folder, "output", operators)?;
+    let graph = import(model, &inputs).map_err(|e| refusal(&e.into(), operators))?;
+    let wanted: Vec<String> = graph.inputs().iter().map(|&n| graph.node(n).name.clone()).collect();
+    let builder = Builder::new().device(device.clone());
+    let plan = builder.untuned(&Network::from_graph(graph)).map_err(|e| refusal(&e, operators))?;
+
+    let broken = |e: &dyn std::fmt::Display| Failure::Broken(e.to_string());
+    let engine = Engine::new(plan, device.clone()).map_err(|e| broken(&e))?;
+    let mut context = engine.new_context().map_err(|e| broken(&e))?;
+    let mut bound = Vec::new();
+    for (name, t) in inputs.iter().filter(|(n, _)| wanted.contains(n)) {
+        let t = Tensor::from_bytes(t.dtype(), t.sizes(), t.bytes());
+        bound.push((name.as_str(), t.ok_or_else(|| broken(&"an input is too large"))?));
+    }
+    let refs: Vec<(&str, &Tensor)> = bound.iter().map(|(n, t)| (*n, t)).collect();
+    let outputs = context.run(&refs).map_err(|e| broken(&e))?;
+    for (name, (_, want)) in model.outputs().zip(&expected) {
+        let got = outputs.iter().find(|(n, _)| n == name);
+        let Some((_, got)) = got else { return Err(Failure::Wrong(format!("there is no output `{name}`"))) };
+        let got =
+            ir::Tensor::from_bytes(got.dtype(), got.shape(), got.bytes().to_vec()).map_err(|e| broken(&e))?;
+        if let Some(what) = compare::difference(&got, want, rtol) {
+            return Err(Failure::Wrong(format!("`{name}` {what}")));
+        }
+    }
+    Ok(())
+}
+
+/// Imports with the inputs' shapes. Where that is not enough because a shape, an axis or a count is an input, it is given its
+/// value: first the integers that can be such, then every vector or scalar.
+fn import(model: &Model, inputs: &[(String, ir::Tensor)]) -> Result<Graph, ImportError> {
+    let bindings = |bound: &dyn Fn(usize, &ir::Tensor) -> bool| {
+        inputs.iter().enumerate().fold(ShapeBindings::default(), |b, (i, (name, t))| {
+            if bound(i, t) { b.value(name, t.clone()) } else { b.shape(name, t.sizes()) }
+        })
+    };
+    let integers = |i: usize, t: &ir::Tensor| i > 0 && t.sizes().len() < 2 && t.dtype().is_int();
+    let vectors = |i: usize, t: &ir::Tensor| i > 0 && t.sizes().len() < 2;
+    let all_integers = |_: usize, t: &ir::Tensor| t.sizes().len() < 2 && t.dtype().is_int();
+    let plain = model.graph(&bindings(&|_, _| false));
+    let Err(reason) = plain else { return plain };
+    let attempts: [&dyn Fn(usize, &ir::Tensor) -> bool; 3] = [&integers, &vectors, &all_integers];
+    attempts.iter().find_map(|a| model.graph(&bindings(*a)).ok()).ok_or(reason)
+}
