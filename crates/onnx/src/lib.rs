@@ -1,7 +1,7 @@
 //! Reads ONNX models.
 //!
 //! ```text
-//!  .onnx ──proto──▶ ModelProto ──import (opset 7 to current, shape arithmetic folded)──▶ Graph
+//!  .onnx ──proto──▶ ModelProto ──import (opset 6 to current, shape arithmetic folded)──▶ Graph
 //! ```
 //!
 //! A private dependency of the public crate. Weights stay in the mapped file: constants point into it.

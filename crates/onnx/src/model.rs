@@ -15,7 +15,7 @@ use crate::proto::{ModelProto, ValueInfo};
 use crate::tensor;
 
 /// Oldest operator set that is read.
-const LEAST_OPSET: i64 = 7;
+const LEAST_OPSET: i64 = 6;
 
 /// An ONNX model, read but not yet imported.
 pub struct Model {

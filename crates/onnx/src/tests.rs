@@ -140,6 +140,27 @@ fn a_value_given_for_an_input_is_a_constant() {
 }
 
 #[test]
+fn operands_before_opset_7_broadcast_from_an_axis_on() {
+    let run = |attributes: &[(&str, i64)]| {
+        let add = attributes.iter().fold(node("Sub", &["x", "b"], "y"), |n, (k, v)| with_int(n, k, *v));
+        let mut m = model(vec![value("x", &["2", "3", "2"])], vec![floats("b", &[3])], vec![add], "y");
+        m.opset_import[0].version = 6;
+        let g = graph(&m, ShapeBindings::default()).map_err(|e| e.to_string())?;
+        let x = Tensor::new(&[2, 3, 2], &[10f32; 12]).unwrap();
+        let out = eval_graph(&g, &BTreeMap::from([("x".to_owned(), x)])).unwrap();
+        Ok::<_, String>(out["y"].values::<f32>().unwrap().to_vec())
+    };
+    // b = [-3, -2, -1] along the middle axis.
+    let want = [13f32, 13., 12., 12., 11., 11., 13., 13., 12., 12., 11., 11.];
+    assert_eq!(run(&[("broadcast", 1), ("axis", 1)]).unwrap(), want);
+    assert_eq!(run(&[("broadcast", 1), ("axis", -2)]).unwrap(), want);
+    assert!(run(&[]).unwrap_err().contains("`broadcast`"));
+    assert!(run(&[("broadcast", 1), ("axis", 3)]).unwrap_err().contains("axis 3"));
+    assert!(run(&[("broadcast", 1), ("axis", i64::MIN)]).unwrap_err().contains("does not fit"));
+    assert!(run(&[("broadcast", 1)]).is_err(), "the last axis has another size");
+}
+
+#[test]
 fn tensors_in_the_standards_form_are_read() {
     let t = floats("w", &[2, 3]);
     let (name, read) = read_tensor(&t.encode_to_vec()).unwrap();
@@ -213,8 +234,8 @@ fn bad_models_are_refused_with_reasons() {
     );
     check(&model(x(), vec![], vec![node("Relu", &["x"], "y")], "z"), &["`z`"]);
     let mut old = model(x(), vec![], vec![node("Relu", &["x"], "y")], "y");
-    old.opset_import[0].version = 6;
-    check(&old, &["operator set 6", "7"]);
+    old.opset_import[0].version = 5;
+    check(&old, &["operator set 5", "6"]);
     let mut short = floats("w", &[2, 2]);
     short.float_data.pop();
     check(&model(x(), vec![short], vec![node("MatMul", &["x", "w"], "y")], "y"), &["`w`", "16 bytes"]);

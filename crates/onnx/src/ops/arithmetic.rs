@@ -1,6 +1,6 @@
 //! Pointwise operators: activations, arithmetic, comparisons, casts.
 
-use tactician_ir::{Binary, DType, Dim, Expr, ExprId, ExprNode, Op, Scalar, Unary, ValueId};
+use tactician_ir::{Binary, DType, Dim, Expr, ExprId, ExprNode, Op, Reshape, Scalar, Unary, ValueId};
 
 use super::{Importer, one};
 use crate::import::{Import, Val};
@@ -144,7 +144,16 @@ pub(super) const OPERATORS: &[(&str, Importer)] = &[
         let c = e.push(ExprNode::Binary(Binary::Lt, x, zero));
         let m = e.push(ExprNode::Binary(Binary::Mul, x, s));
         e.push(ExprNode::Select(c, m, x));
-        let inputs = n.tensors(i)?;
+        let mut inputs = n.tensors(i)?;
+        // Before opset 7 the slopes are one a channel.
+        if i.opset < 7
+            && inputs.len() == 2
+            && i.ty(inputs[1]).rank() == 1
+            && i.ty(inputs[1]).elements() != Some(1)
+        {
+            let behind = i.ty(inputs[0]).rank().saturating_sub(2);
+            inputs[1] = with_trailing_axes(i, inputs[1], behind, n.label)?;
+        }
         one(i.add(Op::Pointwise(e), &inputs, n.label)?)
     }),
     ("Clip", clip),
@@ -347,13 +356,46 @@ fn arithmetic(i: &mut Import<'_>, n: &Node<'_>, op: Binary) -> Result<Vec<Val>, 
     if let Some(v) = on_dims(i, n, op) {
         return Ok(v);
     }
-    let inputs = n.tensors(i)?;
+    let inputs = operands(i, n)?;
     one(i.add(Op::Pointwise(Expr::binary(op)), &inputs, n.label)?)
+}
+
+/// The operands of a function of two. Before opset 7 the second's axes stand for those of the first from `axis` on, or the
+/// last, where `broadcast` is set; since then NumPy's rule holds.
+fn operands(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<ValueId>, String> {
+    let mut inputs = n.tensors(i)?;
+    if i.opset >= 7 || inputs.len() != 2 {
+        return Ok(inputs);
+    }
+    let (a, b) = (i.ty(inputs[0]).shape, i.ty(inputs[1]).shape);
+    if a == b {
+        return Ok(inputs);
+    }
+    if n.int("broadcast", 0) == 0 {
+        return Err(format!("shapes {a} and {b} differ and its attribute `broadcast` is not set"));
+    }
+    let most = a.rank().checked_sub(b.rank()).ok_or_else(|| format!("{b} has more axes than {a}"))?;
+    let axis = n.int("axis", most as i64);
+    let first = if axis < 0 { axis + a.rank() as i64 } else { axis };
+    let trailing = usize::try_from(first).ok().and_then(|f| most.checked_sub(f));
+    let trailing = trailing.ok_or_else(|| format!("{b} does not fit into {a} from axis {axis} on"))?;
+    inputs[1] = with_trailing_axes(i, inputs[1], trailing, n.label)?;
+    Ok(inputs)
+}
+
+/// A value with axes of size 1 behind its own.
+fn with_trailing_axes(i: &mut Import<'_>, v: ValueId, axes: usize, name: &str) -> Result<ValueId, String> {
+    if axes == 0 {
+        return Ok(v);
+    }
+    let mut shape = i.ty(v).shape;
+    shape.0.extend(std::iter::repeat_n(Dim::from(1usize), axes));
+    i.add(Op::Reshape(Reshape { shape }), &[v], name)
 }
 
 /// The exponent may have another type.
 fn pow(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
-    let (x, y) = (n.tensor(0, i)?, n.tensor(1, i)?);
+    let [x, y] = operands(i, n)?[..] else { return Err("it takes two operands".into()) };
     let ty = i.ty(x).dtype;
     let mut e = Expr::empty();
     let a = e.push(ExprNode::Input(0));

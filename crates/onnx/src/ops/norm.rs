@@ -14,6 +14,12 @@ pub(super) const OPERATORS: &[(&str, Importer)] = &[
     ("BatchNormalization", |i, n| {
         let epsilon = n.float("epsilon", 1e-5);
         let inputs = n.tensors(i)?;
+        if i.opset < 9 && n.int("spatial", 1) == 0 {
+            return Err("statistics for every place (spatial = 0) are not supported".into());
+        }
+        if i.opset < 7 && n.int("is_test", 0) == 0 {
+            return Err("training mode (is_test = 0) is not supported; export the model for inference".into());
+        }
         if n.int("training_mode", 0) != 0 {
             return batch_statistics(i, n, &inputs, epsilon);
         }
@@ -157,7 +163,7 @@ fn group_norm(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
 fn dropout(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let training = match n.val(2) {
         Ok(Val::Tensor(mode)) => i.graph.constant(*mode).is_none_or(|t| t.bytes().first() != Some(&0)),
-        _ => false,
+        _ => i.opset < 7 && n.int("is_test", 0) == 0,
     };
     // An operand since opset 12; half where it is not given.
     let nothing = n.known_floats(1, i).is_ok_and(|r| r.is_some_and(|r| r.first() == Some(&0.0)));
