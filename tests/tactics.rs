@@ -331,6 +331,44 @@ fn reductions_and_softmax() {
     all_pass(&list);
 }
 
+/// Queries, keys and values, and perhaps a mask.
+fn attention(op: Attention, q: &[usize], kv: &[usize], dv: usize, mask: Option<&[usize]>) -> Problem {
+    let v = [kv[0], kv[1], kv[2], dv];
+    let mut operands: Vec<Given<'_>> = vec![(q, F, false), (kv, F, false), (&v, F, false)];
+    operands.extend(mask.map(|m| (m, F, false)));
+    problem(Op::Attention(op), &operands, &[])
+}
+
+/// Heads that share keys, masks that broadcast, causal ones that begin early and late, caps; sizes that fill no tile.
+fn attentions() -> Vec<Problem> {
+    let op = |scale, causal, softcap| Attention { scale, causal, softcap };
+    vec![
+        attention(op(0.125, None, 0.0), &[1, 3, 50, 64], &[1, 3, 50, 64], 64, None),
+        attention(op(0.125, None, 0.0), &[2, 4, 17, 32], &[2, 4, 33, 32], 32, Some(&[2, 1, 1, 33])),
+        attention(op(0.2, Some(0), 0.0), &[1, 4, 70, 40], &[1, 2, 70, 40], 40, None),
+        attention(op(0.1, Some(30), 5.0), &[1, 6, 35, 96], &[1, 1, 65, 96], 96, Some(&[6, 35, 65])),
+        attention(op(0.088, None, 0.0), &[1, 2, 130, 128], &[1, 2, 129, 128], 128, Some(&[130, 129])),
+        attention(op(0.3, Some(-5), 0.0), &[1, 1, 9, 8], &[1, 1, 12, 8], 24, None),
+        attention(op(1.0, None, 0.0), &[1, 2, 1, 64], &[1, 2, 300, 64], 64, Some(&[])),
+        attention(op(0.0625, Some(3), 0.0), &[1, 2, 20, 256], &[1, 1, 24, 256], 200, Some(&[2, 1, 1])),
+        attention(op(0.5, None, 1.0), &[2, 1, 3, 5], &[2, 1, 7, 5], 3, Some(&[2, 1, 3, 7])),
+    ]
+}
+
+#[test]
+fn attention_of_every_kind() {
+    all_pass(&attentions());
+}
+
+#[test]
+fn attention_of_other_floats() {
+    for dtype in [DType::F64, DType::F16, DType::BF16] {
+        let list: Vec<Problem> = attentions().iter().map(|p| with_floats(p, dtype)).collect();
+        let device = CpuDevice::new(Some(2)).unwrap();
+        pass_on(&device, &list, TacticFilter::default(), &dtype.to_string());
+    }
+}
+
 #[test]
 fn normalisations() {
     let x: Given<'_> = (&[2, 12, 5, 6], F, false);

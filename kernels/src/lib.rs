@@ -4,6 +4,7 @@
 //! that the compiler sees one text and its hash says everything.
 
 mod arguments;
+pub mod attention;
 mod expr;
 pub mod gemm;
 pub mod gemm_epilogue;
@@ -26,6 +27,7 @@ include!(concat!(env!("OUT_DIR"), "/files.rs"));
 pub fn all() -> Vec<CodeSource> {
     let mut all = sources::all();
     all.extend(gemm_sources::all());
+    all.extend(attention::all());
     all
 }
 

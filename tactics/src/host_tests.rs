@@ -117,6 +117,12 @@ fn samples(dtype: DType) -> Vec<Sample> {
             list.push(s);
         }
     }
+    for (causal, mask) in [(None, None), (Some(0), None), (Some(2), Some(&[5, 9][..]))] {
+        let op = Attention { scale: 0.25, causal, softcap: 0.0 };
+        let mut operands: Vec<&[usize]> = vec![&[2, 4, 5, 16], &[2, 2, 9, 16], &[2, 2, 9, 16]];
+        operands.extend(mask);
+        list.push(sample(Op::Attention(op), &operands));
+    }
     let c: &[usize] = &[12];
     list.push(sample(Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), &[x, c, c, c, c]));
     list.push(sample(Op::LayerNorm(LayerNorm { axis: 3, epsilon: 1e-5 }), &[x, &[6], &[6]]));
@@ -193,7 +199,7 @@ fn everything_that_a_graph_can_hold_runs_on_a_gpu() {
         missing.into_iter().collect::<Vec<_>>().join("\n")
     );
     // What has no kernel of the GPU yet; whoever writes one shortens this list.
-    let wide = ["conv f64", "conv_transpose f64", "matmul f64"].map(str::to_owned);
+    let wide = ["attention f64", "conv f64", "conv_transpose f64", "matmul f64"].map(str::to_owned);
     let integers = DType::ALL.into_iter().filter(|t| t.is_int()).map(|t| format!("matmul {t}"));
     assert_eq!(host, wide.into_iter().chain(integers).collect());
     // The operations by name, as the graph's own source lists them.

@@ -8,6 +8,7 @@
 //! long its arguments must be, and runs on them. Parameters come from a plan file and are untrusted: whatever they
 //! hold, `check` must make out-of-bounds access impossible.
 
+pub mod attention;
 mod conv;
 mod copy;
 mod cpuinfo;

@@ -37,6 +37,9 @@ cpu_kernels! {
     crate::gemm::TransposeGemmConv,
     crate::gemm::TypedConv,
     crate::gemm::TypedMatMul,
+    // attention
+    crate::attention::FlashAttention,
+    crate::attention::PlainAttention,
     // ops
     crate::ops::Pointwise,
     crate::ops::Pool,

@@ -25,6 +25,7 @@ use crate::region::Problem;
 /// | `arg_reduce` | I |
 /// | `softmax` | 5 · I: largest, subtract, exponential, sum, divide (or subtract) |
 /// | `batch_norm` | 2 · I: the statistics are known, which leaves a scale and a shift |
+/// | `attention` | B · Hq · Sq · Sk · (2 · D + 2 · Dv + 5): two products and a softmax between them |
 /// | `layer_norm` | 6 · I: sum, subtract, square, sum, and once more subtract and scale; one more for each of scale and bias |
 /// | `instance_norm`, `group_norm` | 8 · I, likewise |
 /// | `rms_norm` | 3 · I: square, sum, scale; one more for a scale |
@@ -240,6 +241,14 @@ fn anchor_flops(p: &Problem, window: Option<&WindowFeatures>, product: Option<&P
         ]),
         Op::ArgReduce(_) => input,
         Op::Softmax(_) => times(&[5, input]),
+        Op::Attention(_) => {
+            // Two products, and the softmax between them.
+            let key = p.operands.get(1).map(|o| sizes(&o.ty)).unwrap_or_default();
+            let (keys, size) = (key.get(2).copied().unwrap_or(0), key.get(3).copied().unwrap_or(0));
+            let rows = input / size.max(1);
+            let value = sizes(&p.result).last().copied().unwrap_or(0);
+            times(&[rows, keys, 2 * size + 2 * value + 5])
+        }
         Op::BatchNorm(_) => times(&[2, input]),
         Op::LayerNorm(_) | Op::InstanceNorm(_) | Op::GroupNorm(_) => times(&[6 + affine, input]),
         Op::RmsNorm(_) => times(&[3 + affine, input]),

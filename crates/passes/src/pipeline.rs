@@ -37,6 +37,7 @@ pub const PIPELINE: &[&dyn Rewrite] = &[
     &MergeReshapes,
     &ConversionPastReshape,
     &TransposeIntoMatMul,
+    &Attention,
     &BatchNormToAffine,
     &ResidualOrder,
     &BiasIntoConv,

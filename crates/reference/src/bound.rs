@@ -12,6 +12,7 @@ use tactician_types::Growth;
 
 use crate::error::ReferenceError;
 use crate::expr::{Number, apply};
+use crate::ops::attention::rows;
 use crate::problem::{eval_both, eval_value, failed, read};
 use crate::value::{Data, Value, advance, broadcast_strides, offset, round};
 
@@ -283,6 +284,7 @@ fn anchor_bound(problem: &Problem, x: &[&Value], result: &Value) -> Result<Vec<f
             let c = 2.0 * gamma(n) + (FUNCTION_ULPS * 2.0 + 4.0 * top) * u;
             if s.log { result.floats().iter().map(|v| c * (1.0 + v.abs())).collect() } else { relative(c) }
         }
+        Op::Attention(a) => attention_bound(a, x, result, problem.result.dtype),
         Op::BatchNorm(b) => {
             let plane: usize = x[0].sizes[2..].iter().product();
             let channels = x[0].sizes[1];
@@ -312,6 +314,36 @@ fn anchor_bound(problem: &Problem, x: &[&Value], result: &Value) -> Result<Vec<f
         }
         _ => relative(64.0 * u),
     })
+}
+
+/// Attention. A score is off by `γ_D` of its absolute products, of which the cap passes on no more, and by roundings in
+/// proportion to itself; kernels for short floats may round the scaled query once more, and the weights. An error `e` of
+/// the scores scales a weight by `exp(e)` at most, and their sum by the mean of that; the sum over keys adds `γ_Sk`.
+fn attention_bound(op: &tactician_ir::Attention, x: &[&Value], result: &Value, dtype: DType) -> Vec<f64> {
+    let (u, own) = (accumulator_unit(dtype), unit(dtype));
+    let short = if own > u { own } else { 0.0 };
+    let (d, keys, dv) = (x[0].sizes[3], x[1].sizes[2], x[2].sizes[3]);
+    let (cap, terms) = (f64::from(op.softcap), |n: usize| (n + 8) as f64 * u);
+    let mut out = vec![0.0; result.len()];
+    rows(op, x, |row| {
+        let error = |(s, size): (&f64, &f64)| {
+            // Between zero and the sum that cap and mask make, roundings are relative.
+            let rounding = FUNCTION_ULPS * u * (s.abs() + cap + size);
+            if s.is_finite() { (terms(d) + short) * size + rounding } else { 0.0 }
+        };
+        let errors = || row.scores.iter().zip(row.sizes).map(error);
+        let sum: f64 = row.weights.iter().zip(errors()).map(|(w, e)| w * e.exp_m1().min(1e9)).sum();
+        let rest = terms(keys) + FUNCTION_ULPS * 2.0 * u + 2.0 * short;
+        for (j, (w, e)) in row.weights.iter().zip(errors()).enumerate() {
+            // Weights lie between 0 and 1, so none is off by more.
+            let grown = if sum < 1.0 { (e.exp() / (1.0 - sum) - 1.0) * w } else { 1.0 };
+            let off = grown.min(1.0) + rest * w + tiny(dtype);
+            for (o, v) in out[row.at..row.at + dv].iter_mut().zip(&row.values[j * dv..]) {
+                *o += off * v.abs();
+            }
+        }
+    });
+    out
 }
 
 /// Normalisation with computed statistics over runs of `n`: the mean is off by `γₙ·mean|x|`, the variance by its own

@@ -6,13 +6,13 @@ mod finish;
 mod im2col;
 mod matmul;
 mod matvec;
-mod micro;
-mod pack;
+pub(crate) mod micro;
+pub(crate) mod pack;
 mod plain;
 mod rows;
 #[path = "../conv/simd.rs"]
 #[allow(dead_code, clippy::duplicate_mod, reason = "shared with the convolution kernels, each uses a part")]
-mod simd;
+pub(crate) mod simd;
 #[cfg(test)]
 mod testing;
 mod transpose_conv;

@@ -14,7 +14,7 @@ mod reduce;
 mod reduce_fold;
 mod softmax;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use any::{ArgReduce, PoolAny, ReduceAny};
 pub use grid::{Grid, GridExpr, MAX_GRID_AXES, MAX_GRID_OPERANDS};

@@ -1,5 +1,6 @@
 //! The operations. One file a family: parameter structs and shape inference.
 
+mod attention;
 mod bind;
 mod conv;
 mod matmul;
@@ -10,6 +11,7 @@ mod pool;
 mod reduce;
 mod resize;
 
+pub use attention::Attention;
 pub use conv::{Conv, ConvTranspose};
 pub use matmul::MatMul;
 pub use movement::{
@@ -49,6 +51,8 @@ pub enum Op {
     ArgReduce(ArgReduce),
     /// Softmax or its logarithm: `x`.
     Softmax(Softmax),
+    /// Scaled dot-product attention: `q, k, v [, mask]`.
+    Attention(Attention),
     /// Batch normalisation with given statistics: `x, scale, bias, mean, variance`.
     BatchNorm(BatchNorm),
     /// Layer normalisation: `x [, scale [, bias]]`.
@@ -95,6 +99,7 @@ impl Op {
             Op::Reduce(_) => "reduce",
             Op::ArgReduce(_) => "arg_reduce",
             Op::Softmax(_) => "softmax",
+            Op::Attention(_) => "attention",
             Op::BatchNorm(_) => "batch_norm",
             Op::LayerNorm(_) => "layer_norm",
             Op::RmsNorm(_) => "rms_norm",
@@ -121,6 +126,7 @@ impl Op {
             Op::MatMul(_) | Op::Gather(_) | Op::GatherElements(_) => (2, 2),
             Op::Pointwise(e) => (e.arity(), usize::MAX),
             Op::BatchNorm(_) => (5, 5),
+            Op::Attention(_) => (3, 4),
             Op::LayerNorm(_) => (1, 3),
             Op::RmsNorm(_) => (1, 2),
             Op::InstanceNorm(_) | Op::GroupNorm(_) => (3, 3),
@@ -151,6 +157,7 @@ impl Op {
             Op::Reduce(o) => one(o.infer(inputs)),
             Op::ArgReduce(o) => one(o.infer(inputs)),
             Op::Softmax(o) => one(o.infer(inputs)),
+            Op::Attention(o) => one(o.infer(inputs)),
             Op::BatchNorm(o) => one(o.infer(inputs)),
             Op::LayerNorm(o) => one(o.infer(inputs)),
             Op::RmsNorm(o) => one(o.infer(inputs)),

@@ -56,6 +56,13 @@ pub fn attributes(op: &Op) -> String {
             w.put("axis", o.axis);
             w.flag(o.log, "log");
         }
+        Op::Attention(o) => {
+            w.put("scale", f32_text(o.scale));
+            if let Some(offset) = o.causal {
+                w.put("causal", offset);
+            }
+            w.unless(o.softcap.to_bits() == 0, "softcap", f32_text(o.softcap));
+        }
         Op::BatchNorm(BatchNorm { epsilon }) | Op::InstanceNorm(InstanceNorm { epsilon }) => {
             w.put("epsilon", f32_text(*epsilon));
         }

@@ -40,6 +40,25 @@ impl Parser<'_> {
         Ok(Op::Pool(Pool { kind, window, strides, pads, dilations, ceil }))
     }
 
+    pub(super) fn attention(&mut self) -> Read<Op> {
+        let (mut scale, mut causal, mut softcap) = (None, None, 0.0);
+        self.attributes(|p, key| {
+            match key {
+                "scale" => scale = Some(p.float()?),
+                "causal" => {
+                    p.expect('=')?;
+                    let negative = p.eat('-')?;
+                    causal = Some(p.integer(negative)?);
+                }
+                "softcap" => softcap = p.float()?,
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        let scale = self.required(scale, "attribute `scale`")?;
+        Ok(Op::Attention(Attention { scale, causal, softcap }))
+    }
+
     pub(super) fn norm(&mut self, name: &str) -> Read<Op> {
         let (mut epsilon, mut axis, mut groups) = (None, None, None);
         let has_axis = matches!(name, "layer_norm" | "rms_norm");

@@ -117,6 +117,7 @@ impl Parser<'_> {
                 })?;
                 Op::Softmax(Softmax { axis: self.required(axis, "attribute `axis`")?, log })
             }
+            "attention" => self.attention()?,
             "batch_norm" | "instance_norm" | "layer_norm" | "rms_norm" | "group_norm" => self.norm(name)?,
             "lrn" => {
                 let mut size = None;

@@ -102,6 +102,12 @@ pub(super) fn every_op() -> Graph {
         .unwrap();
     g.add(Op::Softmax(Softmax { axis: 1, log: false }), &[x], "soft max\n\"q\" \u{7}é").unwrap();
     g.add(Op::Softmax(Softmax { axis: 0, log: true }), &[x], "/layer.1/log-softmax").unwrap();
+    let heads = g.add_input("heads", TensorType::known(DType::F32, &[2, 4, 6, 8])).unwrap();
+    let bias = g.add_input("scores", TensorType::known(DType::F32, &[6, 6])).unwrap();
+    for (causal, softcap) in [(None, 0.0), (Some(0), 30.0), (Some(-3), 0.0), (Some(9), -0.0)] {
+        let op = Op::Attention(Attention { scale: 0.125, causal, softcap });
+        g.add(op, &[heads, heads, heads, bias], "attention").unwrap();
+    }
     g.add(Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), &[c, b, b, b, b], "").unwrap();
     g.add(Op::LayerNorm(LayerNorm { axis: 1, epsilon: 1e-12 }), &[c], "").unwrap();
     g.add(Op::RmsNorm(RmsNorm { axis: 3, epsilon: 0.0 }), &[c], "rms").unwrap();
@@ -160,7 +166,7 @@ fn every_op_round_trips() {
     assert!(check(&g).is_empty());
     assert_round_trip(&g);
     let names: std::collections::BTreeSet<_> = g.node_ids().map(|n| g.node(n).op.name()).collect();
-    assert_eq!(names.len(), 25, "every operation is in the graph: {names:?}");
+    assert_eq!(names.len(), 26, "every operation is in the graph: {names:?}");
 }
 
 #[test]

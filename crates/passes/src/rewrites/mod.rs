@@ -4,6 +4,7 @@
 //! `f64` and rounded once, and `x + 0` becomes `x` though it would turn a negative zero positive.
 
 mod affine;
+mod attention;
 mod batch_norm_to_affine;
 mod bias_into_conv;
 mod common_subexpressions;
@@ -22,6 +23,7 @@ mod simplify_pointwise;
 mod transpose_into_matmul;
 mod transpose_to_reshape;
 
+pub use attention::Attention;
 pub use batch_norm_to_affine::BatchNormToAffine;
 pub use bias_into_conv::BiasIntoConv;
 pub use common_subexpressions::CommonSubexpressions;

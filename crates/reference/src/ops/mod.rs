@@ -1,5 +1,6 @@
 //! Every operation by its definition.
 
+pub(crate) mod attention;
 mod conv;
 mod matmul;
 mod movement;
@@ -29,6 +30,7 @@ pub(crate) fn eval(op: &Op, inputs: &[&Value], sizes: &[usize], exact: bool) -> 
         Op::Reduce(r) => reduce::reduce(r, x()?, sizes),
         Op::ArgReduce(r) => reduce::arg_reduce(r, x()?, sizes),
         Op::Softmax(s) => reduce::softmax(s, x()?),
+        Op::Attention(a) => attention::attention(a, inputs, sizes),
         Op::BatchNorm(n) => norm::batch_norm(n.epsilon, inputs),
         Op::LayerNorm(n) => norm::tail_norm(n.axis, n.epsilon, true, inputs),
         Op::RmsNorm(n) => norm::tail_norm(n.axis, n.epsilon, false, inputs),

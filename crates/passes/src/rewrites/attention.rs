@@ -1,0 +1,152 @@
+//! Attention out of its steps.
+
+use tactician_ir::{
+    Attention as AttentionOp, Binary, Change, Expr, ExprNode, Graph, NodeId, Op, Patch, PatchValue, Reshape,
+    Shape, Transpose, ValueId,
+};
+
+use crate::pipeline::Rewrite;
+use crate::util::{is_binary, op_of, pointwise, read_once};
+
+/// `matmul(softmax(matmul(q, kᵀ)·scale + mask), v)` becomes `attention(q, k, v, mask)`. The scale may be a product or a
+/// quotient, of the scores or of either operand, in several steps; the mask comes behind it, or there is none. Matrices are of rank
+/// 3 or 4 without broadcasting. It stays as it is where a step between has another reader.
+#[derive(Debug)]
+pub struct Attention;
+
+impl Rewrite for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn find(&self, graph: &Graph, id: NodeId) -> Option<Change> {
+        let node = graph.node(id);
+        let (&Op::MatMul(second), &[weights, v]) = (&node.op, node.inputs()) else { return None };
+        let rank = node.outputs()[0].rank();
+        let inner = |v: ValueId| read_once(graph, v) && !graph.is_output(v);
+        let Op::Softmax(softmax) = op_of(graph, weights) else { return None };
+        if second.trans_a
+            || !matches!(rank, 3 | 4)
+            || softmax.log
+            || softmax.axis != rank - 1
+            || !inner(weights)
+        {
+            return None;
+        }
+        let mut at = *graph.producer(weights).inputs().first()?;
+        let (mut scale, mut mask) = (1.0, None);
+        let (product, operands) = loop {
+            if !inner(at) {
+                return None;
+            }
+            let node = graph.producer(at);
+            match &node.op {
+                Op::MatMul(m) => break (*m, node.inputs()),
+                Op::Pointwise(e) => {
+                    if let Some(factor) = factor(e) {
+                        scale *= factor;
+                        at = *node.inputs().first()?;
+                    } else if mask.is_none() && scale == 1.0 && is_binary(e, Binary::Add) {
+                        let &[a, b] = node.inputs() else { return None };
+                        let scores = |v: ValueId| {
+                            graph.ty(v) == graph.ty(at) && inner(v) && leads_to_product(graph, v)
+                        };
+                        let (next, other) = if scores(a) { (a, b) } else { (b, a) };
+                        if !scores(next) {
+                            return None;
+                        }
+                        mask = Some(other);
+                        at = next;
+                    } else {
+                        return None;
+                    }
+                }
+                _ => return None,
+            }
+        };
+        let &[mut q, mut k] = operands else { return None };
+        if product.trans_a || !graph.ty(q).dtype.is_float() {
+            return None;
+        }
+        for operand in [&mut q, &mut k] {
+            while let Some((factor, from)) = scaled(graph, *operand) {
+                scale *= factor;
+                *operand = from;
+            }
+        }
+        let lead = |v: ValueId| graph.ty(v).sizes().map(|s| s[..s.len().saturating_sub(2)].to_vec());
+        if [q, k, v].iter().any(|&x| graph.ty(x).rank() != rank || lead(x).is_none() || lead(x) != lead(q)) {
+            return None;
+        }
+        let scale = scale as f32;
+        if !scale.is_finite() {
+            return None;
+        }
+        let mut patch = Patch::new(graph);
+        let name = &node.name;
+        let rows = |patch: &mut Patch<'_>, v: ValueId, lies: bool| -> Option<PatchValue> {
+            let mut value = PatchValue::from(v);
+            if !lies {
+                let mut perm: Vec<usize> = (0..rank).collect();
+                perm.swap(rank - 2, rank - 1);
+                value = patch.add(Op::Transpose(Transpose { perm }), &[value], name).ok()?;
+            }
+            if rank == 3 {
+                let sizes = patch.ty(value).sizes()?;
+                let shape = Shape::known(&[&[1], &sizes[..]].concat());
+                value = patch.add(Op::Reshape(Reshape { shape }), &[value], name).ok()?;
+            }
+            Some(value)
+        };
+        let mut inputs = vec![
+            rows(&mut patch, q, true)?,
+            rows(&mut patch, k, product.trans_b)?,
+            rows(&mut patch, v, !second.trans_b)?,
+        ];
+        inputs.extend(mask.map(PatchValue::from));
+        let op = AttentionOp { scale, causal: None, softcap: 0.0 };
+        let mut new = patch.add(Op::Attention(op), &inputs, name).ok()?;
+        if rank == 3 {
+            let shape = node.outputs()[0].shape.clone();
+            new = patch.add(Op::Reshape(Reshape { shape }), &[new], name).ok()?;
+        }
+        patch.replace(id.value(), new).ok()?;
+        Some(patch.finish())
+    }
+}
+
+/// What an expression of one input multiplies it by.
+fn factor(e: &Expr) -> Option<f64> {
+    let ExprNode::Binary(op, a, b) = *e.nodes().get(e.root() as usize)? else { return None };
+    let constant = |n: u16| match e.nodes()[n as usize] {
+        ExprNode::Const(c) => Some(c.as_f64()),
+        _ => None,
+    };
+    let input = |n: u16| matches!(e.nodes()[n as usize], ExprNode::Input(0));
+    let factor = match op {
+        Binary::Mul if input(a) => constant(b)?,
+        Binary::Mul if input(b) => constant(a)?,
+        Binary::Div if input(a) => 1.0 / constant(b)?,
+        _ => return None,
+    };
+    factor.is_finite().then_some(factor)
+}
+
+/// What a value that nothing else reads is a multiple of, and the factor.
+fn scaled(graph: &Graph, v: ValueId) -> Option<(f64, ValueId)> {
+    let factor = factor(pointwise(graph, v.node())?)?;
+    let &[from] = graph.producer(v).inputs() else { return None };
+    (read_once(graph, v) && graph.ty(from) == graph.ty(v)).then_some((factor, from))
+}
+
+/// Whether a value is a product of matrices, perhaps scaled.
+fn leads_to_product(graph: &Graph, mut v: ValueId) -> bool {
+    while let Some((_, from)) = scaled(graph, v) {
+        v = from;
+    }
+    matches!(op_of(graph, v), Op::MatMul(_))
+}
+
+#[cfg(test)]
+#[path = "attention_tests.rs"]
+mod tests;
