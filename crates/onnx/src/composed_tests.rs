@@ -232,3 +232,63 @@ fn determinants_by_minors() {
     near(&got, &[2], &[of(0), of(1)]);
     assert!(refused(&["5", "5"], vec![], vec![node("Det", &["x"], "y")]).contains("up to 4 rows"));
 }
+
+fn bytes(name: &str, number: i32, dims: &[i64], values: &[i32]) -> TensorProto {
+    let (dims, int32_data) = (dims.to_vec(), values.to_vec());
+    TensorProto { name: name.into(), data_type: number, dims, int32_data, ..Default::default() }
+}
+
+fn scales(dims: &[i64], values: &[f32]) -> TensorProto {
+    TensorProto { float_data: values.to_vec(), ..floats("s", dims) }
+}
+
+#[test]
+fn quantising_rounds_halves_to_even_and_saturates() {
+    let tensors = vec![scales(&[], &[0.4]), bytes("z", 3, &[], &[125])];
+    let there = node("QuantizeLinear", &["x", "s", "z"], "q");
+    let back = node("DequantizeLinear", &["q", "s", "z"], "y");
+    let got = run(&[7], tensors, vec![there, back], 21);
+    let want = |x: f32| {
+        let q = ((x / 0.4).round_ties_even() + 125.0).clamp(-128.0, 127.0);
+        f64::from((q - 125.0) * 0.4)
+    };
+    near(&got, &[7], &(0..7).map(|i| want(at(i))).collect::<Vec<_>>());
+    // Scales of rows, and of blocks of two columns, of which the last is cut off.
+    for (dims, block, scale) in [(vec![2], 0, [0.5, 0.25, 0.0, 0.0]), (vec![2, 2], 2, [0.5, 0.25, 1.0, 2.0])]
+    {
+        let n: i64 = dims.iter().product();
+        let zeros = bytes("z", 2, &dims, &vec![8; n as usize]);
+        let given = |op: &str, from: &str, to: &str| {
+            let axis = if block == 0 { 0 } else { 1 };
+            let n = with_int(node(op, &[from, "s", "z"], to), "axis", axis);
+            with_int(n, "block_size", block)
+        };
+        let nodes = vec![given("QuantizeLinear", "x", "q"), given("DequantizeLinear", "q", "y")];
+        let got = run(&[2, 3], vec![scales(&dims, &scale[..n as usize]), zeros], nodes, 21);
+        let want = (0..6).map(|i| {
+            let s = if block == 0 { scale[i / 3] } else { scale[i / 3 * 2 + i % 3 / 2] };
+            f64::from(((at(i) / s).round_ties_even() + 8.0).clamp(0.0, 255.0) - 8.0) * f64::from(s)
+        });
+        near(&got, &[2, 3], &want.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn scales_and_zero_points_that_do_not_fit_are_refused() {
+    let check = |scale: TensorProto, zero: TensorProto, block: i64, words: &str| {
+        let n = with_int(node("QuantizeLinear", &["x", "s", "z"], "y"), "block_size", block);
+        let text = refused(&["2", "3"], vec![scale, zero], vec![n]);
+        assert!(text.contains(words), "{text}");
+    };
+    check(scales(&[2], &[1.0; 2]), bytes("z", 2, &[2], &[0; 2]), 0, "does not fit [2, 3]");
+    check(scales(&[3], &[1.0; 3]), bytes("z", 2, &[2], &[0; 2]), 0, "does not fit [2, 3]");
+    check(scales(&[], &[1.0]), bytes("z", 6, &[], &[0]), 0, "quantised to i32");
+    for block in [1, 2, i64::MAX, i64::MIN] {
+        let words = if block < 0 { "block_size" } else { "does not fit" };
+        check(scales(&[2, 4], &[1.0; 8]), bytes("z", 2, &[2, 4], &[0; 8]), block, words);
+    }
+    let q = node("QuantizeLinear", &["x", "s"], "q");
+    let d = node("DequantizeLinear", &["q", "s", "z"], "y");
+    let text = refused(&["2"], vec![scales(&[], &[1.0]), bytes("z", 3, &[], &[0])], vec![q, d]);
+    assert!(text.contains("zero point has the type i8"), "{text}");
+}

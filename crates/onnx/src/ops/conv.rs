@@ -88,6 +88,11 @@ fn groups(n: &Node<'_>) -> Result<usize, String> {
 
 fn conv(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let inputs = operands(i, n)?;
+    one(convolution(i, n, &inputs)?)
+}
+
+/// The convolution of `x, w [, bias]` with the node's attributes.
+pub(super) fn convolution(i: &mut Import<'_>, n: &Node<'_>, inputs: &[ValueId]) -> Result<ValueId, String> {
     let window = window(i, inputs[1])?;
     let axes = window.len();
     let (strides, dilations) = (n.sizes("strides", axes, 1)?, n.sizes("dilations", axes, 1)?);
@@ -95,7 +100,7 @@ fn conv(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
         return Err(format!("the input has rank {}, the weights have {}", i.ty(inputs[0]).rank(), axes + 2));
     }
     let pads = pads(n, &i.ty(inputs[0]).shape, &dilated(&window, &dilations)?, &strides)?;
-    one(i.add(Op::Conv(Conv { strides, pads, dilations, groups: groups(n)? }), &inputs, n.label)?)
+    i.add(Op::Conv(Conv { strides, pads, dilations, groups: groups(n)? }), inputs, n.label)
 }
 
 fn operands(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<ValueId>, String> {
@@ -179,9 +184,18 @@ fn scale(i: &mut Import<'_>, v: ValueId, by: f32, ty: DType, name: &str) -> Resu
     i.add(Op::Pointwise(e), &[v], name)
 }
 
-/// NumPy's rule: operands of rank 1 get an axis, which the result loses again.
 fn matmul(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
-    let (mut a, mut b) = (n.tensor(0, i)?, n.tensor(1, i)?);
+    let (a, b) = (n.tensor(0, i)?, n.tensor(1, i)?);
+    one(product(i, a, b, n.label)?)
+}
+
+/// NumPy's product: operands of rank 1 get an axis, which the result loses again.
+pub(super) fn product(
+    i: &mut Import<'_>,
+    mut a: ValueId,
+    mut b: ValueId,
+    name: &str,
+) -> Result<ValueId, String> {
     let (ra, rb) = (i.ty(a).rank(), i.ty(b).rank());
     if ra == 0 || rb == 0 {
         return Err("scalars cannot be multiplied as matrices".into());
@@ -189,14 +203,14 @@ fn matmul(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     if ra == 1 {
         let mut shape = i.ty(a).shape;
         shape.0.insert(0, 1.into());
-        a = i.add(Op::Reshape(Reshape { shape }), &[a], n.label)?;
+        a = i.add(Op::Reshape(Reshape { shape }), &[a], name)?;
     }
     if rb == 1 {
         let mut shape = i.ty(b).shape;
         shape.0.push(1.into());
-        b = i.add(Op::Reshape(Reshape { shape }), &[b], n.label)?;
+        b = i.add(Op::Reshape(Reshape { shape }), &[b], name)?;
     }
-    let mut v = i.add(Op::MatMul(MatMul::default()), &[a, b], n.label)?;
+    let mut v = i.add(Op::MatMul(MatMul::default()), &[a, b], name)?;
     if ra == 1 || rb == 1 {
         let mut shape = i.ty(v).shape;
         let r = shape.rank();
@@ -206,9 +220,9 @@ fn matmul(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
         if ra == 1 {
             shape.0.remove(r - 2);
         }
-        v = i.add(Op::Reshape(Reshape { shape }), &[v], n.label)?;
+        v = i.add(Op::Reshape(Reshape { shape }), &[v], name)?;
     }
-    one(v)
+    Ok(v)
 }
 
 /// A transpose, left out when it changes nothing.

@@ -11,6 +11,7 @@ mod matrices;
 mod movement;
 mod norm;
 mod pool;
+mod quantize;
 mod reduce;
 mod resize;
 mod sampling;
@@ -36,6 +37,7 @@ fn importer(op: &str) -> Option<Importer> {
         movement::OPERATORS,
         norm::OPERATORS,
         pool::OPERATORS,
+        quantize::OPERATORS,
         reduce::OPERATORS,
         resize::OPERATORS,
         sampling::OPERATORS,
