@@ -59,10 +59,10 @@ pub(crate) fn find(data: &Path, suite: &str) -> Result<Vec<Case>, String> {
     Ok(cases)
 }
 
-/// Runs all data sets of a case. `loose` is its relative tolerance, where it is not the suite's.
+/// Runs all data sets of a case. `loose` is its absolute tolerance, where it is not the suite's.
 pub(crate) fn run(case: &Case, device: Arc<dyn Device>, loose: Option<f64>) -> Outcome {
     let mut operators = Vec::new();
-    let mut body = || run_sets(case, &device, loose.unwrap_or(compare::RTOL), &mut operators);
+    let mut body = || run_sets(case, &device, loose.unwrap_or(compare::ATOL), &mut operators);
     match catch_unwind(AssertUnwindSafe(&mut body)) {
         Ok(Ok(())) => Outcome::Pass,
         Ok(Err(Failure::Refused(list))) => Outcome::Refused(list),
@@ -95,7 +95,7 @@ fn refusal(e: &BuildError, operators: &[String]) -> Failure {
 fn run_sets(
     case: &Case,
     device: &Arc<dyn Device>,
-    rtol: f64,
+    atol: f64,
     operators: &mut Vec<String>,
 ) -> Result<(), Failure> {
     let model = Model::open(&case.folder.join("model.onnx"))
@@ -104,7 +104,7 @@ fn run_sets(
     let mut sets = 0;
     while case.folder.join(format!("test_data_set_{sets}")).exists() {
         let folder = case.folder.join(format!("test_data_set_{sets}"));
-        run_set(&model, &folder, device, rtol, operators)?;
+        run_set(&model, &folder, device, atol, operators)?;
         sets += 1;
     }
     if sets == 0 { Err(Failure::Broken("it has no data".into())) } else { Ok(()) }
@@ -127,7 +127,7 @@ fn run_set(
     model: &Model,
     folder: &Path,
     device: &Arc<dyn Device>,
-    rtol: f64,
+    atol: f64,
     operators: &[String],
 ) -> Result<(), Failure> {
     let given = tensors(folder, "input", operators)?;
@@ -154,7 +154,7 @@ fn run_set(
         let Some((_, got)) = got else { return Err(Failure::Wrong(format!("there is no output `{name}`"))) };
         let got =
             ir::Tensor::from_bytes(got.dtype(), got.shape(), got.bytes().to_vec()).map_err(|e| broken(&e))?;
-        if let Some(what) = compare::difference(&got, want, rtol) {
+        if let Some(what) = compare::difference(&got, want, atol) {
             return Err(Failure::Wrong(format!("`{name}` {what}")));
         }
     }

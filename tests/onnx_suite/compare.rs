@@ -3,13 +3,13 @@
 use tactician::{DType, ir};
 
 /// Absolute tolerance of the suite.
-const ATOL: f64 = 1e-7;
+pub(crate) const ATOL: f64 = 1e-7;
 
 /// Relative tolerance of the suite.
-pub(crate) const RTOL: f64 = 1e-3;
+const RTOL: f64 = 1e-3;
 
-/// What is wrong with a tensor, if anything.
-pub(crate) fn difference(got: &ir::Tensor, want: &ir::Tensor, rtol: f64) -> Option<String> {
+/// What is wrong with a tensor, if anything. `atol` is the absolute tolerance.
+pub(crate) fn difference(got: &ir::Tensor, want: &ir::Tensor, atol: f64) -> Option<String> {
     if got.dtype() != want.dtype() || got.sizes() != want.sizes() {
         return Some(format!("has the type {}, expected {}", got.ty(), want.ty()));
     }
@@ -23,7 +23,7 @@ pub(crate) fn difference(got: &ir::Tensor, want: &ir::Tensor, rtol: f64) -> Opti
     }
     let (got, want) = (floats(got), floats(want));
     let close =
-        |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= ATOL + rtol * b.abs();
+        |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= atol + RTOL * b.abs();
     let wrong = got.iter().zip(&want).filter(|(a, b)| !close(**a, **b)).count();
     let at = got.iter().zip(&want).position(|(a, b)| !close(*a, *b))?;
     Some(format!(

@@ -4,7 +4,7 @@
 pub(crate) struct Entry {
     pub(crate) pattern: String,
     pub(crate) reason: String,
-    /// Relative tolerance, for a case that runs.
+    /// Absolute tolerance, for a case that runs.
     tolerance: Option<f64>,
 }
 
@@ -41,7 +41,7 @@ impl List {
         self.0.iter().find(refused).map(|e| e.reason.as_str())
     }
 
-    /// The relative tolerance of a case, where it is not the suite's.
+    /// The absolute tolerance of a case, where it is not the suite's.
     pub(crate) fn tolerance(&self, case: &str) -> Option<f64> {
         self.0.iter().filter(|e| matches(&e.pattern, case)).find_map(|e| e.tolerance)
     }
