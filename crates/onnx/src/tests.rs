@@ -330,3 +330,22 @@ proptest! {
         }
     }
 }
+
+/// The first of causal queries sees the first key alone, so it gets that key's value, head by head.
+#[test]
+fn attention_of_flat_heads() {
+    let mut n = node("Attention", &["x", "x", "v"], "y");
+    for (name, i) in [("q_num_heads", 2), ("kv_num_heads", 2), ("is_causal", 1)] {
+        n = with_int(n, name, i);
+    }
+    let mut m = model(vec![value("x", &["1", "3", "4"]), value("v", &["1", "3", "6"])], vec![], vec![n], "y");
+    m.opset_import[0].version = 23;
+    let g = graph(&m, ShapeBindings::default()).unwrap();
+    let numbers = |n: usize| (0..n).map(|i| (i * 7 % 11) as f32 - 5.0).collect::<Vec<f32>>();
+    let (x, v) =
+        (Tensor::new(&[1, 3, 4], &numbers(12)).unwrap(), Tensor::new(&[1, 3, 6], &numbers(18)).unwrap());
+    let out = eval_graph(&g, &BTreeMap::from([("x".to_owned(), x), ("v".to_owned(), v.clone())])).unwrap();
+    let (y, v) = (out["y"].values::<f32>().unwrap(), v.values::<f32>().unwrap());
+    assert_eq!((out["y"].sizes(), &y[..6]), (&[1, 3, 6][..], &v[..6]));
+    assert_ne!(y[6..12], v[6..12]);
+}

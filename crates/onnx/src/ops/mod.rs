@@ -1,6 +1,7 @@
 //! Operators, one file a family. Each gives its outputs, or why it cannot be imported.
 
 mod arithmetic;
+mod attention;
 mod compose;
 mod conv;
 mod cumulative;
@@ -28,6 +29,7 @@ type Importer = fn(&mut Import<'_>, &Node<'_>) -> Result<Vec<Val>, String>;
 fn importer(op: &str) -> Option<Importer> {
     let lists: &[&[(&str, Importer)]] = &[
         arithmetic::OPERATORS,
+        attention::OPERATORS,
         conv::OPERATORS,
         cumulative::OPERATORS,
         einsum::OPERATORS,
