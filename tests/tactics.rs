@@ -487,6 +487,83 @@ fn resampling() {
     all_pass(&list);
 }
 
+/// Layers of every kind: sizes that fill vectors and that do not, every optional operand, every function of a gate.
+fn recurrent_layers() -> Vec<Problem> {
+    use GateFunction::*;
+    let functions = [
+        Sigmoid,
+        Tanh,
+        Relu,
+        Affine,
+        LeakyRelu,
+        ThresholdedRelu,
+        ScaledTanh,
+        HardSigmoid,
+        Elu,
+        Softsign,
+        Softplus,
+    ];
+    let mut list = Vec::new();
+    for kind in [RecurrentKind::Rnn, RecurrentKind::Gru, RecurrentKind::Lstm] {
+        let lstm = kind == RecurrentKind::Lstm;
+        let mut turn = 0;
+        for direction in
+            [RecurrentDirection::Forward, RecurrentDirection::Reverse, RecurrentDirection::Bidirectional]
+        {
+            let d = direction.count();
+            for (time, batch, width, hidden) in [(1, 1, 3, 5), (7, 3, 20, 16), (4, 2, 33, 35), (0, 2, 3, 4)] {
+                let rows = kind.gates() * hidden;
+                let (x, w, r) = ([time, batch, width], [d, rows, width], [d, rows, hidden]);
+                let mut operands: Vec<Given<'_>> = vec![(&x, F, false), (&w, F, true), (&r, F, true)];
+                let plain = Recurrent::new(kind, direction);
+                list.push(problem(Op::Recurrent(plain.clone()), &operands, &[]));
+                let (b, l, state, p) = ([d, 2 * rows], [batch], [d, batch, hidden], [d, 3 * hidden]);
+                operands.extend([(&b[..], F, true), (&l, DType::I32, false), (&state, F, false)]);
+                if lstm {
+                    operands.extend([(&state[..], F, false), (&p, F, true)]);
+                }
+                turn += 1;
+                let mut full = Recurrent {
+                    clip: (turn % 2 == 0).then_some(0.75),
+                    linear_before_reset: kind == RecurrentKind::Gru && turn % 3 != 0,
+                    input_forget: lstm && turn % 3 == 0,
+                    bias: true,
+                    lengths: true,
+                    initial_h: true,
+                    initial_c: lstm,
+                    peepholes: lstm,
+                    ..plain
+                };
+                list.push(problem(Op::Recurrent(full.clone()), &operands, &[]));
+                // Functions without bounds would let states grow out of the range of short floats.
+                full.clip = Some(2.0);
+                for f in &mut full.functions {
+                    turn += 1;
+                    *f =
+                        GateActivation { function: functions[turn % functions.len()], alpha: 0.3, beta: 0.4 };
+                }
+                list.push(problem(Op::Recurrent(full), &operands, &[]));
+            }
+        }
+    }
+    list
+}
+
+#[test]
+fn recurrent() {
+    all_pass(&recurrent_layers());
+}
+
+/// Other types of floats, on the CPU; `all_pass` does the short ones on a GPU.
+#[test]
+fn recurrent_of_every_float_type() {
+    let device = CpuDevice::new(Some(2)).unwrap();
+    for dtype in [DType::F16, DType::BF16, DType::F64] {
+        let list: Vec<Problem> = recurrent_layers().iter().map(|p| with_floats(p, dtype)).collect();
+        pass_on(&device, &list, TacticFilter::default(), &dtype.to_string());
+    }
+}
+
 #[test]
 fn layouts_change_both_ways() {
     let identity = || Op::Pointwise(Expr::identity());

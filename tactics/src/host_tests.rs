@@ -139,6 +139,30 @@ fn samples(dtype: DType) -> Vec<Sample> {
     for mode in [PadMode::Constant(Scalar::of(dtype, 1.0)), PadMode::Reflect, PadMode::Edge, PadMode::Wrap] {
         list.push(sample(Op::Pad(Pad { pads: vec![(0, 0), (0, 0), (1, 2), (3, 0)], mode }), &[x]));
     }
+    for kind in [RecurrentKind::Rnn, RecurrentKind::Gru, RecurrentKind::Lstm] {
+        let rows = kind.gates() * 8;
+        let layer = Recurrent::new(kind, RecurrentDirection::Bidirectional);
+        let operands: [&[usize]; 3] = [&[5, 2, 6], &[2, rows, 6], &[2, rows, 8]];
+        list.push(sample(Op::Recurrent(layer.clone()), &operands));
+        let (bias, states, p): ([usize; 2], &[usize], &[usize]) = ([2, 2 * rows], &[2, 2, 8], &[2, 24]);
+        let lstm = kind == RecurrentKind::Lstm;
+        let layer = Recurrent {
+            bias: true,
+            lengths: true,
+            initial_h: true,
+            initial_c: lstm,
+            peepholes: lstm,
+            ..layer
+        };
+        let mut all = operands.to_vec();
+        all.extend([&bias[..], &[2], states]);
+        if lstm {
+            all.extend([states, p]);
+        }
+        let mut s = sample(Op::Recurrent(layer), &all);
+        s.operands[4].1 = Some(DType::I32);
+        list.push(s);
+    }
     for antialias in [false, true] {
         for mode in [
             ResizeMode::Nearest(NearestMode::RoundPreferFloor),
@@ -201,7 +225,8 @@ fn everything_that_a_graph_can_hold_runs_on_a_gpu() {
     // What has no kernel of the GPU yet; whoever writes one shortens this list.
     let wide = ["attention f64", "conv f64", "conv_transpose f64", "matmul f64"].map(str::to_owned);
     let integers = DType::ALL.into_iter().filter(|t| t.is_int()).map(|t| format!("matmul {t}"));
-    assert_eq!(host, wide.into_iter().chain(integers).collect());
+    let recurrent = DType::ALL.into_iter().filter(|t| t.is_float()).map(|t| format!("recurrent {t}"));
+    assert_eq!(host, wide.into_iter().chain(integers).chain(recurrent).collect());
     // The operations by name, as the graph's own source lists them.
     let source = include_str!("../../crates/ir/src/ops/mod.rs");
     let names: BTreeSet<&str> = source

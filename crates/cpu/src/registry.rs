@@ -51,6 +51,7 @@ cpu_kernels! {
     crate::ops::ReduceAny,
     crate::ops::PoolAny,
     crate::ops::ArgReduce,
+    crate::ops::Recurrent,
     // movement
     crate::movement::Strided,
     crate::movement::Concat,

@@ -240,6 +240,13 @@ fn anchor_flops(p: &Problem, window: Option<&WindowFeatures>, product: Option<&P
             },
         ]),
         Op::ArgReduce(_) => input,
+        // Every step multiplies the weights of its input and of its state.
+        Op::Recurrent(_) => {
+            let weights = [1, 2].iter().map(|&i| p.operands.get(i).map_or(0, |o| count(&sizes(&o.ty))));
+            let x = p.operands.first().map(|o| sizes(&o.ty)).unwrap_or_default();
+            let steps = x.iter().take(2).copied().fold(1, u64::saturating_mul);
+            times(&[2, steps, weights.fold(0, u64::saturating_add)])
+        }
         Op::Softmax(_) => times(&[5, input]),
         Op::Attention(_) => {
             // Two products, and the softmax between them.

@@ -45,6 +45,13 @@ impl Node<'_> {
         }
     }
 
+    /// A list of texts.
+    pub(crate) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, String> {
+        let Some(a) = self.attribute(name) else { return Ok(None) };
+        let list = a.strings.iter().map(|b| String::from_utf8(b.to_vec())).collect::<Result<_, _>>();
+        list.map(Some).map_err(|_| format!("attribute `{name}` is no list of texts"))
+    }
+
     pub(crate) fn tensor_attribute(&self, name: &str, import: &Import<'_>) -> Result<Option<Tensor>, String> {
         match self.attribute(name).and_then(|a| a.t.as_ref()) {
             None => Ok(None),

@@ -13,6 +13,7 @@ use tactician_types::Growth;
 use crate::error::ReferenceError;
 use crate::expr::{Number, apply};
 use crate::ops::attention::rows;
+use crate::ops::recurrent::{self, Roundings};
 use crate::problem::{eval_both, eval_value, failed, read};
 use crate::value::{Data, Value, advance, broadcast_strides, offset, round};
 
@@ -311,6 +312,15 @@ fn anchor_bound(problem: &Problem, x: &[&Value], result: &Value) -> Result<Vec<f
             let size = r.axes.iter().map(|a| x[0].sizes[a.axis]).max().unwrap_or(1) as f64;
             let top = x[0].floats().iter().fold(0.0f64, |m, v| m.max(v.abs()));
             vec![(32.0 * size * unit(DType::F32) + 64.0 * u) * top * r.axes.len().max(1) as f64; result.len()]
+        }
+        Op::Recurrent(o) => {
+            let errors = Roundings {
+                sum: u,
+                function: FUNCTION_ULPS * u,
+                store: unit(problem.result.dtype),
+                tiny: tiny(problem.result.dtype),
+            };
+            recurrent::bound(o, x, &result.sizes, &errors)
         }
         _ => relative(64.0 * u),
     })

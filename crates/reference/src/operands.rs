@@ -1,6 +1,6 @@
 //! Seeded operands for a problem.
 
-use tactician_ir::{DType, Op, Problem, Tensor};
+use tactician_ir::{DType, Op, Problem, RecurrentOperand, Tensor};
 
 use crate::error::ReferenceError;
 use crate::problem::failed;
@@ -36,6 +36,8 @@ enum Kind {
     Weights(usize),
     Positive,
     Indices(usize),
+    /// From 0 to this.
+    Lengths(usize),
 }
 
 fn kind(problem: &Problem, i: usize) -> Kind {
@@ -48,6 +50,12 @@ fn kind(problem: &Problem, i: usize) -> Kind {
             Kind::Weights(n.unwrap_or(1))
         }
         (Op::BatchNorm(_), 4) => Kind::Positive,
+        // Weights from state to state so small that errors do not grow from step to step beyond what can be checked.
+        (Op::Recurrent(_), 2) => Kind::Weights(sizes(2)[2].pow(2).max(1)),
+        (Op::Recurrent(_), 1) => Kind::Weights(sizes(1)[2].max(1)),
+        (Op::Recurrent(o), i) if o.operand(RecurrentOperand::Lengths) == Some(i) => {
+            Kind::Lengths(sizes(0)[0])
+        }
         (Op::Gather(g), 1) => Kind::Indices(sizes(0)[g.axis]),
         (Op::GatherElements(g), 1) => Kind::Indices(sizes(0)[g.axis]),
         _ => Kind::Any,
@@ -75,6 +83,10 @@ fn operands(
                     sizes,
                     (0..n).map(|_| (r.next() % (2 * n_axis) as u64) as i64 - n_axis).collect(),
                 )
+            }
+            Kind::Lengths(most) => {
+                let draw = |_| (r.next() % (most as u64 + 1)) as i64;
+                Value::int(dtype, sizes, (0..n).map(draw).collect())
             }
             kind if dtype.is_float() => {
                 let scale = match kind {

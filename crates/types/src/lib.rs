@@ -10,6 +10,7 @@ mod expr;
 mod file;
 mod growth;
 mod layout;
+mod recurrent;
 mod short;
 
 pub use bytes::{Bytes, ParseBytesError};
@@ -18,4 +19,7 @@ pub use expr::{Binary, Expr, ExprId, ExprNode, MAX_EXPR_NODES, Scalar, Unary};
 pub use file::{replaceable, write_file};
 pub use growth::Growth;
 pub use layout::{Layout, ParseLayoutError};
+pub use recurrent::{
+    GateActivation, GateFunction, Recurrent, RecurrentDirection, RecurrentKind, RecurrentOperand,
+};
 pub use short::{bf16_of, f16_of};

@@ -8,6 +8,7 @@ mod movement;
 mod norm;
 mod pointwise;
 mod pool;
+mod recurrent;
 mod reduce;
 mod resize;
 
@@ -22,6 +23,9 @@ pub use pointwise::broadcast;
 pub use pool::{Pool, PoolKind};
 pub use reduce::{ArgReduce, Reduce, ReduceKind, Softmax};
 pub use resize::{CoordinateMode, NearestMode, Resize, ResizeAxis, ResizeMode};
+pub use tactician_types::{
+    GateActivation, GateFunction, Recurrent, RecurrentDirection, RecurrentKind, RecurrentOperand,
+};
 
 use tactician_types::Expr;
 
@@ -83,6 +87,8 @@ pub enum Op {
     GatherElements(GatherElements),
     /// Resampling: `x`.
     Resize(Resize),
+    /// LSTM, GRU or plain recurrent layer; see [`Recurrent`] for operands and result.
+    Recurrent(Recurrent),
 }
 
 impl Op {
@@ -115,6 +121,7 @@ impl Op {
             Op::Gather(_) => "gather",
             Op::GatherElements(_) => "gather_elements",
             Op::Resize(_) => "resize",
+            Op::Recurrent(_) => "recurrent",
         }
     }
 
@@ -131,6 +138,7 @@ impl Op {
             Op::RmsNorm(_) => (1, 2),
             Op::InstanceNorm(_) | Op::GroupNorm(_) => (3, 3),
             Op::Concat(_) => (1, usize::MAX),
+            Op::Recurrent(o) => (o.operands(), o.operands()),
             _ => (1, 1),
         }
     }
@@ -173,6 +181,7 @@ impl Op {
             Op::Gather(o) => one(o.infer(inputs)),
             Op::GatherElements(o) => one(o.infer(inputs)),
             Op::Resize(o) => one(o.infer(inputs)),
+            Op::Recurrent(o) => one(recurrent::infer(o, inputs)),
         }
     }
 }

@@ -96,6 +96,7 @@ pub fn attributes(op: &Op) -> String {
             }
         }
         Op::Resize(o) => resize(o, &mut w),
+        Op::Recurrent(o) => recurrent(o, &mut w),
     }
     w.0
 }
@@ -130,6 +131,32 @@ pub(super) const ROUNDINGS: [(&str, NearestMode); 4] = [
     ("round_prefer_ceil", NearestMode::RoundPreferCeil),
     ("floor", NearestMode::Floor),
     ("ceil", NearestMode::Ceil),
+];
+
+/// The names of recurrent cells.
+pub(super) const CELLS: [(&str, RecurrentKind); 3] =
+    [("rnn", RecurrentKind::Rnn), ("gru", RecurrentKind::Gru), ("lstm", RecurrentKind::Lstm)];
+
+/// The names of orders of time steps.
+pub(super) const DIRECTIONS: [(&str, RecurrentDirection); 3] = [
+    ("forward", RecurrentDirection::Forward),
+    ("reverse", RecurrentDirection::Reverse),
+    ("bidirectional", RecurrentDirection::Bidirectional),
+];
+
+/// The names of functions of gates.
+pub(super) const GATE_FUNCTIONS: [(&str, GateFunction); 11] = [
+    ("sigmoid", GateFunction::Sigmoid),
+    ("tanh", GateFunction::Tanh),
+    ("relu", GateFunction::Relu),
+    ("affine", GateFunction::Affine),
+    ("leaky_relu", GateFunction::LeakyRelu),
+    ("thresholded_relu", GateFunction::ThresholdedRelu),
+    ("scaled_tanh", GateFunction::ScaledTanh),
+    ("hard_sigmoid", GateFunction::HardSigmoid),
+    ("elu", GateFunction::Elu),
+    ("softsign", GateFunction::Softsign),
+    ("softplus", GateFunction::Softplus),
 ];
 
 fn name_of<T: PartialEq>(table: &[(&'static str, T)], value: T) -> &'static str {
@@ -171,6 +198,28 @@ fn resize(o: &Resize, w: &mut Writer) {
     let coordinates = name_of(&COORDINATES, o.coordinates);
     w.unless(o.coordinates == CoordinateMode::HalfPixel, "coordinates", coordinates);
     w.unless(o.extrapolation.to_bits() == 0, "extrapolation", f32_text(o.extrapolation));
+}
+
+fn recurrent(o: &Recurrent, w: &mut Writer) {
+    w.flag(true, name_of(&CELLS, o.kind));
+    w.put("direction", name_of(&DIRECTIONS, o.direction));
+    let function = |a: &GateActivation| {
+        format!("({},{},{})", name_of(&GATE_FUNCTIONS, a.function), f32_text(a.alpha), f32_text(a.beta))
+    };
+    let usual = Recurrent::new(o.kind, o.direction).functions;
+    let same = usual.len() == o.functions.len()
+        && usual.iter().zip(&o.functions).all(|(a, b)| function(a) == function(b));
+    w.unless(same, "functions", joined(o.functions.iter().map(function)));
+    if let Some(clip) = o.clip {
+        w.put("clip", f32_text(clip));
+    }
+    w.flag(o.linear_before_reset, "linear_before_reset");
+    w.flag(o.input_forget, "input_forget");
+    w.flag(o.bias, "bias");
+    w.flag(o.lengths, "lengths");
+    w.flag(o.initial_h, "initial_h");
+    w.flag(o.initial_c, "initial_c");
+    w.flag(o.peepholes, "peepholes");
 }
 
 struct Writer(String);

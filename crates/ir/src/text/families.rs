@@ -2,7 +2,7 @@
 
 use tactician_types::Scalar;
 
-use super::attributes::{COORDINATES, ROUNDINGS};
+use super::attributes::{CELLS, COORDINATES, DIRECTIONS, GATE_FUNCTIONS, ROUNDINGS};
 use super::ops::Read;
 use super::parse::Parser;
 use crate::ops::*;
@@ -80,6 +80,47 @@ impl Parser<'_> {
             "rms_norm" => Op::RmsNorm(RmsNorm { axis, epsilon }),
             _ => Op::GroupNorm(GroupNorm { groups: self.required(groups, "attribute `groups`")?, epsilon }),
         })
+    }
+
+    fn gate_function(&mut self) -> Read<GateActivation> {
+        self.expect('(')?;
+        let function = self.one_of(&GATE_FUNCTIONS)?;
+        self.expect(',')?;
+        let alpha = self.f32()?;
+        self.expect(',')?;
+        let beta = self.f32()?;
+        self.expect(')')?;
+        Ok(GateActivation { function, alpha, beta })
+    }
+
+    pub(super) fn recurrent(&mut self) -> Read<Op> {
+        let (mut kind, mut direction, mut functions) = (None, RecurrentDirection::Forward, None);
+        let mut o = Recurrent::new(RecurrentKind::Rnn, direction);
+        self.attributes(|p, key| {
+            match key {
+                "direction" => direction = p.named(&DIRECTIONS)?,
+                "functions" => {
+                    p.expect('=')?;
+                    functions = Some(p.list_of(Self::gate_function)?);
+                }
+                "clip" => o.clip = Some(p.float()?),
+                "linear_before_reset" => o.linear_before_reset = true,
+                "input_forget" => o.input_forget = true,
+                "bias" => o.bias = true,
+                "lengths" => o.lengths = true,
+                "initial_h" => o.initial_h = true,
+                "initial_c" => o.initial_c = true,
+                "peepholes" => o.peepholes = true,
+                name => match CELLS.iter().find(|(n, _)| *n == name) {
+                    Some((_, k)) => p.once(&mut kind, *k)?,
+                    None => return Ok(false),
+                },
+            }
+            Ok(true)
+        })?;
+        let kind = self.required(kind, "`lstm`, `gru` or `rnn`")?;
+        let functions = functions.unwrap_or_else(|| Recurrent::new(kind, direction).functions);
+        Ok(Op::Recurrent(Recurrent { kind, direction, functions, ..o }))
     }
 
     pub(super) fn slice_axis(&mut self) -> Read<SliceAxis> {

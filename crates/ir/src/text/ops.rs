@@ -156,6 +156,7 @@ impl Parser<'_> {
             "slice" => Op::Slice(Slice { axes: self.only("axes", |p| p.list_of(Self::slice_axis))? }),
             "pad" => self.pad()?,
             "resize" => self.resize()?,
+            "recurrent" => self.recurrent()?,
             _ => {
                 return self.fail_at(
                     place,
@@ -264,6 +265,11 @@ impl Parser<'_> {
 
     pub(super) fn named<T: Copy>(&mut self, table: &[(&str, T)]) -> Read<T> {
         self.expect('=')?;
+        self.one_of(table)
+    }
+
+    /// One of the words of a table.
+    pub(super) fn one_of<T: Copy>(&mut self, table: &[(&str, T)]) -> Read<T> {
         let names: Vec<&str> = table.iter().map(|(n, _)| *n).collect();
         let expected = format!("one of {}", names.join(", "));
         let found = match *self.peek() {

@@ -137,6 +137,34 @@ pub(super) fn every_op() -> Graph {
     let ids = g.add_constant("ids", Tensor::new(&[2, 1], &[0i64, -1]).unwrap());
     g.add(Op::Gather(Gather { axis: 0 }), &[x, ids], "gather").unwrap();
     g.add(Op::GatherElements(GatherElements { axis: 0 }), &[tile, ids], "ge").unwrap();
+    let sequence = g.add_input("sequence", TensorType::known(DType::F32, &[5, 2, 3])).unwrap();
+    let w = |g: &mut Graph, sizes: &[usize]| {
+        g.add_constant("", Tensor::new(sizes, &vec![0.25f32; sizes.iter().product()]).unwrap())
+    };
+    for (cell, kind) in attributes::CELLS {
+        for (_, direction) in attributes::DIRECTIONS {
+            let (d, rows) = (direction.count(), kind.gates() * 4);
+            let lstm = kind == RecurrentKind::Lstm;
+            let mut o = Recurrent::new(kind, direction);
+            let mut operands = vec![sequence, w(&mut g, &[d, rows, 3]), w(&mut g, &[d, rows, 4])];
+            g.add(Op::Recurrent(o.clone()), &operands, cell).unwrap();
+            (o.clip, o.input_forget) = (Some(0.5), lstm);
+            o.linear_before_reset = kind == RecurrentKind::Gru;
+            (o.bias, o.lengths, o.initial_h, o.initial_c, o.peepholes) = (true, true, true, lstm, lstm);
+            for (i, a) in o.functions.iter_mut().enumerate() {
+                let function = attributes::GATE_FUNCTIONS[(i + rows + d) % 11].1;
+                *a = GateActivation { function, alpha: 0.1, beta: -2.5 };
+            }
+            operands.push(w(&mut g, &[d, 2 * rows]));
+            operands.push(g.add_constant("", Tensor::new(&[2], &[5i32, 3]).unwrap()));
+            let states = if lstm { 2 } else { 1 };
+            operands.extend((0..states).map(|_| w(&mut g, &[d, 2, 4])));
+            if lstm {
+                operands.push(w(&mut g, &[d, 12]));
+            }
+            g.add(Op::Recurrent(o), &operands, "").unwrap();
+        }
+    }
     let axes = |roi| vec![ResizeAxis { axis: 2, size: Dim::from(18), scale: 2.0, roi }];
     for (_, mode) in attributes::ROUNDINGS {
         for (_, coordinates) in attributes::COORDINATES {
@@ -166,7 +194,7 @@ fn every_op_round_trips() {
     assert!(check(&g).is_empty());
     assert_round_trip(&g);
     let names: std::collections::BTreeSet<_> = g.node_ids().map(|n| g.node(n).op.name()).collect();
-    assert_eq!(names.len(), 26, "every operation is in the graph: {names:?}");
+    assert_eq!(names.len(), 27, "every operation is in the graph: {names:?}");
 }
 
 #[test]

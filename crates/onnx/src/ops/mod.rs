@@ -13,6 +13,7 @@ mod movement;
 mod norm;
 mod pool;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod resize;
 mod sampling;
@@ -40,6 +41,7 @@ fn importer(op: &str) -> Option<Importer> {
         norm::OPERATORS,
         pool::OPERATORS,
         quantize::OPERATORS,
+        recurrent::OPERATORS,
         reduce::OPERATORS,
         resize::OPERATORS,
         sampling::OPERATORS,

@@ -6,6 +6,7 @@ mod matmul;
 mod movement;
 mod norm;
 mod pool;
+pub(crate) mod recurrent;
 mod reduce;
 mod resize;
 
@@ -46,6 +47,7 @@ pub(crate) fn eval(op: &Op, inputs: &[&Value], sizes: &[usize], exact: bool) -> 
         Op::Gather(g) => movement::gather(g.axis, inputs[0], inputs[1], sizes)?,
         Op::GatherElements(g) => movement::gather_elements(g.axis, inputs[0], inputs[1], sizes)?,
         Op::Resize(r) => resize::resize(r, x()?, sizes),
+        Op::Recurrent(o) => recurrent::recurrent(o, inputs, sizes),
         other => return Err(format!("`{}` is unknown to it", other.name())),
     })
 }
