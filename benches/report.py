@@ -29,6 +29,8 @@ PEERS = {
     "jax": "JAX/XLA",
 }
 OURS = {"tactician": "Tactician", "tactician_refined": "refined", "tactician_own": "own kernels only"}
+# A file a card: rows of one table are compared only with rows of the same run.
+GPU_PEERS = ("gpu-peers", "gpu-peers-h200")
 TYPES = ("f16", "bf16", "tf32", "f32")
 NOTHING = "Not measured yet.\n"
 
@@ -62,6 +64,7 @@ class Report:
             "cpu-peers": self.cpu_peers(),
             "policies": self.policies(),
             "solver": self.solver(),
+            "churn": self.churn(),
             "gpu-budget": self.front("gpu-budget"),
             "cpu-budget": self.front("cpu-budget"),
             "cpu-workspace": self.cpu_workspace(),
@@ -125,7 +128,7 @@ class Report:
 
     def gpu_machines(self):
         lines = []
-        for name in ("gpu-peers", "gpu-workspace"):
+        for name in (*GPU_PEERS, "gpu-workspace"):
             for m in (self.data(name) or {"machines": []})["machines"]:
                 facts = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in m.items() if k != "gpu" and v)
                 lines.append(f"- {m.get('gpu', 'a machine')}: {facts} (`{name}.json`)\n")
@@ -139,14 +142,19 @@ class Report:
         return sorted((r for r in data["rows"] if "ms" in r), key=at)
 
     def peers(self):
-        """Network, type and batch to engine to row; of Tactician the plan with the largest workspace."""
+        """Card, network, type and batch to engine to row; of Tactician the plan with the largest workspace."""
         found = {}
-        for r in self.rows("gpu-peers"):
-            engines = found.setdefault((r["network"], r["type"], r["batch"]), {})
+        for card, r in ((self.card(name, r), r) for name in GPU_PEERS for r in self.rows(name)):
+            engines = found.setdefault((card, r["network"], r["type"], r["batch"]), {})
             old = engines.get(r["engine"])
             if not old or bytes_of(r["workspace"] or 0) >= bytes_of(old["workspace"] or 0):
                 engines[r["engine"]] = r
         return found
+
+    def card(self, name, row):
+        """The GPU that a row was measured on, without its maker and memory."""
+        gpu = self.data(name)["machines"][row["machine"]].get("gpu", "?")
+        return gpu.removeprefix("NVIDIA ").split()[0]
 
     def gpu_peers(self):
         found = self.peers()
@@ -154,16 +162,16 @@ class Report:
             return NOTHING
         peers = [p for p in PEERS if any(p in e for e in found.values())]
         own = [o for o in OURS if o == "tactician" or any(o in e for e in found.values())]
-        header = ["network", "type", "batch", *[OURS[o] for o in own], *[PEERS[p] for p in peers],
+        header = ["card", "network", "type", "batch", *[OURS[o] for o in own], *[PEERS[p] for p in peers],
                   "ratio to the best peer", "error", "error of the best peer"]
         lines = []
-        for (network, kind, batch), engines in found.items():
+        for (card, network, kind, batch), engines in found.items():
             cell = lambda e: f"{ms(engines[e]['ms'])} ms" if e in engines else ""  # noqa: E731
             error = lambda r: f"{r['relative_l2']:.1e}" if r and "relative_l2" in r else ""  # noqa: E731
             best = lambda names: min((engines[n] for n in names if n in engines), key=lambda r: r["ms"], default=None)  # noqa: E731
             peer, ours = best(peers), best(own)
             ratio = f"{ours['ms'] / peer['ms']:.2f}" if ours and peer else ""
-            lines.append([title(network), kind, batch, *map(cell, own), *map(cell, peers), ratio, error(ours), error(peer)])
+            lines.append([card, title(network), kind, batch, *map(cell, own), *map(cell, peers), ratio, error(ours), error(peer)])
         return table(header, lines)
 
     def gpu_builds(self):
@@ -173,14 +181,14 @@ class Report:
         if not engines:
             return NOTHING
         lines = []
-        for (network, kind, batch), rows in found.items():
+        for (card, network, kind, batch), rows in found.items():
             cells = []
             for e in engines:
                 r = rows.get(e, {})
                 new = f" ({r['measured']} tactics measured)" if r.get("measured") is not None else ""
                 cells.append(f"{r['build_s']:.0f} s{new}" if "build_s" in r else "")
-            lines.append([title(network), kind, batch, *cells])
-        return table(["network", "type", "batch", *[names[e] for e in engines]], lines)
+            lines.append([card, title(network), kind, batch, *cells])
+        return table(["card", "network", "type", "batch", *[names[e] for e in engines]], lines)
 
     def gpu_steps(self):
         """Where the time inside a plan goes beyond what its steps took apart."""
@@ -242,6 +250,16 @@ class Report:
                 lines.append([title(r["network"]), r["type"], f"{p['bytes'] / 2**10:.0f} KiB", f"{ms(p['predicted_us'] / 1e3)} ms",
                               f"{ms(run / 1e3)} ms" if run else ""])
         return table(["network", "type", "workspace from", "predicted", "run"], lines) if lines else NOTHING
+
+    def churn(self):
+        """Repeated builds from nothing."""
+        lines = []
+        for r in (self.data("churn") or {}).get("rows", []):
+            times = [b["measured_us"] for b in r["builds"]]
+            lines.append([title(r["network"]), r["machine"], r["type"], len(times), f"{r['churn'] * 100:.0f} %",
+                          f"{ms(min(times) / 1e3)} to {ms(max(times) / 1e3)} ms", f"{r['spread'] * 100:.1f} %"])
+        header = ["network", "on", "type", "builds", "steps that changed", "latency", "spread"]
+        return table(header, lines) if lines else NOTHING
 
     def gpu_workspace(self):
         found, sizes = self.curves()

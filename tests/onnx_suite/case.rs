@@ -171,7 +171,9 @@ fn import(model: &Model, inputs: &[(String, ir::Tensor)]) -> Result<Graph, Impor
     };
     let integers = |i: usize, t: &ir::Tensor| i > 0 && t.sizes().len() < 2 && t.dtype().is_int();
     let vectors = |i: usize, t: &ir::Tensor| i > 0 && t.sizes().len() < 2;
-    let all_integers = |_: usize, t: &ir::Tensor| t.sizes().len() < 2 && t.dtype().is_int();
+    let all_integers = |_: usize, t: &ir::Tensor| {
+        t.sizes().len() < 2 && (t.dtype().is_int() || t.dtype() == ir::DType::Bool)
+    };
     let plain = model.graph(&bindings(&|_, _| false));
     let Err(reason) = plain else { return plain };
     let attempts: [&dyn Fn(usize, &ir::Tensor) -> bool; 3] = [&integers, &vectors, &all_integers];

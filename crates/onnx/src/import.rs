@@ -1,15 +1,15 @@
 //! Walks the model's nodes in topological order and adds their operations to a graph.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 use tactician_ir::{DType, Dim, Graph, Op, Symbols, Tensor, TensorType, ValueId};
 use tactician_reference::eval_op;
 
 use crate::error::{ImportError, UnsupportedNode};
 use crate::model::Model;
-use crate::node::Node;
 use crate::proto::NodeProto;
-use crate::{ops, tensor};
+use crate::tensor;
+use crate::walk::{Scope, check_operators, walk};
 
 /// Largest result of constant operands that is computed while importing: shape arithmetic stays far below.
 const FOLD_ELEMENTS: usize = 1 << 16;
@@ -21,6 +21,10 @@ pub(crate) enum Val {
     Tensor(ValueId),
     /// Sizes, some of them open: `i64[n]`, or a scalar.
     Dims { dims: Vec<Dim>, scalar: bool },
+    /// A list of values, whose length is known.
+    Sequence(Vec<Val>),
+    /// An optional value that is not there.
+    Nothing,
     /// The result of a node that could not be imported.
     Poison,
 }
@@ -30,7 +34,12 @@ pub(crate) struct Import<'m> {
     pub(crate) graph: Graph,
     pub(crate) opset: i64,
     pub(crate) folder: Option<&'m std::path::Path>,
+    /// Nodes inside branches and loops that may still be imported; an unrolled body counts every time.
+    pub(crate) nested: usize,
 }
+
+/// Most nodes that branches and unrolled loops may have in all.
+const NESTED_NODES: usize = 100_000;
 
 impl Import<'_> {
     /// Adds an operation; if all operands are small constants, its value.
@@ -65,6 +74,8 @@ impl Import<'_> {
         match v {
             Val::Tensor(id) => Ok(*id),
             Val::Poison => Err("an operand was not imported".into()),
+            Val::Sequence(_) => Err("an operand is a sequence, a tensor is needed".into()),
+            Val::Nothing => Err("an operand is an optional value that is not there".into()),
             Val::Dims { dims, scalar } => {
                 let known: Option<Vec<i64>> = dims.iter().map(Dim::as_i64).collect();
                 let Some(known) = known else {
@@ -85,8 +96,15 @@ impl Import<'_> {
         match v {
             Val::Dims { dims, .. } => Some(dims.clone()),
             Val::Tensor(id) => self.ints_of(*id).map(|l| l.into_iter().map(Dim::known).collect()),
-            Val::Poison => None,
+            Val::Sequence(_) | Val::Nothing | Val::Poison => None,
         }
+    }
+
+    /// Whether a value is known to be true or false.
+    pub(crate) fn known_bool(&self, v: &Val) -> Option<bool> {
+        let Val::Tensor(id) = v else { return None };
+        let t = self.graph.constant(*id).filter(|t| t.dtype() == DType::Bool && t.len() == 1)?;
+        Some(t.bytes()[0] != 0)
     }
 
     /// The integers of a constant.
@@ -110,6 +128,7 @@ pub(crate) fn run(
         graph: Graph::new(if proto.name.is_empty() { "network" } else { &proto.name }),
         opset: model.opset,
         folder: model.folder.as_deref(),
+        nested: NESTED_NODES,
     };
     check_operators(&proto.node)?;
     if !proto.sparse_initializer.is_empty() {
@@ -118,61 +137,34 @@ pub(crate) fn run(
         });
     }
 
-    let mut names: HashMap<&str, Val> = HashMap::new();
+    let mut scope = Scope::new(None);
     for i in model.inputs() {
         if let Some(value) = values.get(&i.name) {
             let constant = import.constant(&i.name, value.clone());
-            names.insert(&i.name, Val::Tensor(constant));
+            scope.names.insert(&i.name, Val::Tensor(constant));
             continue;
         }
         let ty = TensorType { dtype: i.dtype, shape: i.shape.bind(symbols) };
         let value = import.graph.add_input(&i.name, ty);
         let value = value.map_err(|e| ImportError::Input { name: i.name.clone(), problem: e.to_string() })?;
-        names.insert(&i.name, Val::Tensor(value));
+        scope.names.insert(&i.name, Val::Tensor(value));
     }
     for t in &proto.initializer {
         let constant = tensor::convert(t, import.folder)?;
         let value = import.constant(&t.name, constant);
-        if names.insert(&t.name, Val::Tensor(value)).is_some() {
+        if scope.names.insert(&t.name, Val::Tensor(value)).is_some() {
             return Err(ImportError::Duplicate { name: t.name.clone() });
         }
     }
     let mut failed: Vec<UnsupportedNode> = Vec::new();
-    for &at in &order(&proto.node, &names)? {
-        let node = &proto.node[at];
-        let label = label(node);
-        let mut inputs: Vec<Option<Val>> = Vec::with_capacity(node.input.len());
-        for name in &node.input {
-            inputs.push(if name.is_empty() { None } else { names.get(name.as_str()).cloned() });
-        }
-        let poisoned = inputs.iter().flatten().any(|v| matches!(v, Val::Poison));
-        let results = if poisoned {
-            Ok(vec![])
-        } else {
-            let n = Node { proto: node, label: &label, inputs: &inputs };
-            ops::import(&mut import, &n)
-        };
-        let mut results = match results {
-            Ok(r) => r.into_iter(),
-            Err(reason) => {
-                failed.push(UnsupportedNode { name: label, op: operator(node), reason });
-                vec![].into_iter()
-            }
-        };
-        for name in node.output.iter() {
-            let value = results.next().unwrap_or(Val::Poison);
-            if !name.is_empty() && names.insert(name, value).is_some() {
-                return Err(ImportError::Duplicate { name: name.clone() });
-            }
-        }
-    }
+    walk(&mut import, &proto.node, &mut scope, &mut failed)?;
     if !failed.is_empty() {
         return Err(ImportError::Unsupported { nodes: failed });
     }
     for o in &proto.output {
         let undefined =
             || ImportError::Undefined { node: "the graph's outputs".into(), value: o.name.clone(), hint: "" };
-        let value = names.get(o.name.as_str()).cloned().ok_or_else(undefined)?;
+        let value = scope.get(&o.name).cloned().ok_or_else(undefined)?;
         let value = import.tensor(&value, &o.name);
         let value = value.map_err(|problem| ImportError::Input { name: o.name.clone(), problem })?;
         import.graph.mark_output(&o.name, value);
@@ -193,60 +185,4 @@ pub(crate) fn operator(node: &NodeProto) -> String {
     } else {
         format!("{}.{}", node.domain, node.op_type)
     }
-}
-
-/// Refuses all nodes with unknown operators at once.
-fn check_operators(nodes: &[NodeProto]) -> Result<(), ImportError> {
-    let unknown: Vec<UnsupportedNode> = nodes
-        .iter()
-        .filter(|n| !ops::known(&operator(n)))
-        .map(|n| UnsupportedNode {
-            name: label(n),
-            op: operator(n),
-            reason: "this operator is not supported".into(),
-        })
-        .collect();
-    if unknown.is_empty() { Ok(()) } else { Err(ImportError::Unsupported { nodes: unknown }) }
-}
-
-/// Nodes in an order in which operands come first. Stable: nodes stay where they are if they can.
-fn order<'m>(nodes: &'m [NodeProto], given: &HashMap<&'m str, Val>) -> Result<Vec<usize>, ImportError> {
-    let mut producer: BTreeMap<&str, usize> = BTreeMap::new();
-    for (i, n) in nodes.iter().enumerate() {
-        for o in n.output.iter().filter(|o| !o.is_empty()) {
-            if producer.insert(o, i).is_some() || given.contains_key(o.as_str()) {
-                return Err(ImportError::Duplicate { name: o.clone() });
-            }
-        }
-    }
-    let mut waiting: Vec<usize> = vec![0; nodes.len()];
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
-    for (i, n) in nodes.iter().enumerate() {
-        for name in n.input.iter().filter(|n| !n.is_empty() && !given.contains_key(n.as_str())) {
-            let undefined = || ImportError::Undefined { node: label(n), value: name.clone(), hint: "" };
-            let from = *producer.get(name.as_str()).ok_or_else(undefined)?;
-            waiting[i] += 1;
-            readers[from].push(i);
-        }
-    }
-    let mut ready: BTreeSet<usize> = (0..nodes.len()).filter(|&i| waiting[i] == 0).collect();
-    let mut out = Vec::with_capacity(nodes.len());
-    while let Some(i) = ready.pop_first() {
-        out.push(i);
-        for &r in &readers[i] {
-            waiting[r] -= 1;
-            if waiting[r] == 0 {
-                ready.insert(r);
-            }
-        }
-    }
-    if let Some(i) = (0..nodes.len()).find(|&i| waiting[i] > 0) {
-        let value = nodes[i].input.first().cloned().unwrap_or_default();
-        return Err(ImportError::Undefined {
-            node: label(&nodes[i]),
-            value,
-            hint: ": its nodes form a cycle",
-        });
-    }
-    Ok(out)
 }

@@ -6,6 +6,7 @@
 //!
 //! A private dependency of the public crate. Weights stay in the mapped file: constants point into it.
 
+mod control;
 mod error;
 mod external;
 mod import;
@@ -14,6 +15,7 @@ mod node;
 mod ops;
 mod proto;
 mod tensor;
+mod walk;
 
 pub use error::{ImportError, UnsupportedNode};
 pub use model::{Model, ModelInput, ShapeBindings};
@@ -24,3 +26,5 @@ mod tests;
 
 #[cfg(test)]
 mod composed_tests;
+#[cfg(test)]
+mod control_tests;

@@ -1,4 +1,4 @@
-//! The part of ONNX's protocol buffers that is read (onnx/onnx.proto of ONNX 1.19). Sub-graphs stay bytes.
+//! The part of ONNX's protocol buffers that is read (onnx/onnx.proto of ONNX 1.19).
 
 use bytes::Bytes;
 use prost::Message;
@@ -65,6 +65,8 @@ pub(crate) struct AttributeProto {
     pub(crate) s: Option<Bytes>,
     #[prost(message, optional, tag = "5")]
     pub(crate) t: Option<TensorProto>,
+    #[prost(message, optional, tag = "6")]
+    pub(crate) g: Option<GraphProto>,
     #[prost(float, repeated, tag = "7")]
     pub(crate) floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]

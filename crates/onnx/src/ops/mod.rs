@@ -17,6 +17,7 @@ mod recurrent;
 mod reduce;
 mod resize;
 mod sampling;
+mod sequence;
 mod shape;
 mod signal;
 mod training;
@@ -45,6 +46,7 @@ fn importer(op: &str) -> Option<Importer> {
         reduce::OPERATORS,
         resize::OPERATORS,
         sampling::OPERATORS,
+        sequence::OPERATORS,
         shape::OPERATORS,
         signal::OPERATORS,
         training::OPERATORS,

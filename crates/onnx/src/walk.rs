@@ -1,0 +1,145 @@
+//! Walks nodes in topological order, those of nested graphs inside the scope that they are nested in.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::error::{ImportError, UnsupportedNode};
+use crate::import::{Import, Val, label, operator};
+use crate::node::Node;
+use crate::proto::NodeProto;
+use crate::{control, ops};
+
+/// The names that a graph defines, and those of the graphs around it.
+pub(crate) struct Scope<'s, 'm> {
+    pub(crate) names: HashMap<&'m str, Val>,
+    outer: Option<&'s Scope<'s, 'm>>,
+}
+
+impl<'s, 'm> Scope<'s, 'm> {
+    pub(crate) fn new(outer: Option<&'s Scope<'s, 'm>>) -> Self {
+        Scope { names: HashMap::new(), outer }
+    }
+
+    /// What a name stands for, the innermost definition first.
+    pub(crate) fn get(&self, name: &str) -> Option<&Val> {
+        self.names.get(name).or_else(|| self.outer.and_then(|o| o.get(name)))
+    }
+}
+
+/// Imports nodes. Those that cannot be imported are added to `failed`, and so are not the nodes that read their results.
+pub(crate) fn walk<'m>(
+    import: &mut Import<'_>,
+    nodes: &'m [NodeProto],
+    scope: &mut Scope<'_, 'm>,
+    failed: &mut Vec<UnsupportedNode>,
+) -> Result<(), ImportError> {
+    for at in order(nodes, scope)? {
+        let node = &nodes[at];
+        let label = label(node);
+        let named = |name: &String| if name.is_empty() { None } else { scope.get(name).cloned() };
+        let inputs: Vec<Option<Val>> = node.input.iter().map(named).collect();
+        let poisoned = inputs.iter().flatten().any(|v| matches!(v, Val::Poison));
+        let results = if poisoned {
+            Ok(vec![])
+        } else {
+            let n = Node { proto: node, label: &label, inputs: &inputs };
+            match control::importer(&operator(node)) {
+                Some(f) => f(import, &n, node, scope),
+                None => ops::import(import, &n),
+            }
+        };
+        let mut results = match results {
+            Ok(r) => r.into_iter(),
+            Err(reason) => {
+                failed.push(UnsupportedNode { name: label, op: operator(node), reason });
+                vec![].into_iter()
+            }
+        };
+        for name in node.output.iter() {
+            let value = results.next().unwrap_or(Val::Poison);
+            if !name.is_empty() && scope.names.insert(name, value).is_some() {
+                return Err(ImportError::Duplicate { name: name.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds the names that the graphs nested in a node read from outside of them.
+fn captured<'m>(node: &'m NodeProto, out: &mut BTreeSet<&'m str>) {
+    for graph in node.attribute.iter().filter_map(|a| a.g.as_ref()) {
+        let mut read: BTreeSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+        for n in &graph.node {
+            read.extend(n.input.iter().map(String::as_str).filter(|n| !n.is_empty()));
+            captured(n, &mut read);
+        }
+        let made = graph.node.iter().flat_map(|n| &n.output).map(String::as_str);
+        let given = graph.input.iter().map(|i| i.name.as_str());
+        let constants = graph.initializer.iter().map(|t| t.name.as_str());
+        made.chain(given).chain(constants).for_each(|name| {
+            read.remove(name);
+        });
+        out.append(&mut read);
+    }
+}
+
+/// Refuses all nodes with unknown operators at once.
+pub(crate) fn check_operators(nodes: &[NodeProto]) -> Result<(), ImportError> {
+    let unknown: Vec<UnsupportedNode> = nodes
+        .iter()
+        .filter(|n| !ops::known(&operator(n)) && control::importer(&operator(n)).is_none())
+        .map(|n| UnsupportedNode {
+            name: label(n),
+            op: operator(n),
+            reason: "this operator is not supported".into(),
+        })
+        .collect();
+    if unknown.is_empty() { Ok(()) } else { Err(ImportError::Unsupported { nodes: unknown }) }
+}
+
+/// Nodes in an order in which operands come first. Stable: nodes stay where they are if they can.
+fn order<'m>(nodes: &'m [NodeProto], scope: &Scope<'_, 'm>) -> Result<Vec<usize>, ImportError> {
+    let mut producer: BTreeMap<&str, usize> = BTreeMap::new();
+    for (i, n) in nodes.iter().enumerate() {
+        for o in n.output.iter().filter(|o| !o.is_empty()) {
+            if producer.insert(o, i).is_some() || scope.names.contains_key(o.as_str()) {
+                return Err(ImportError::Duplicate { name: o.clone() });
+            }
+        }
+    }
+    let mut waiting: Vec<usize> = vec![0; nodes.len()];
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for (i, n) in nodes.iter().enumerate() {
+        let mut read: BTreeSet<&str> = n.input.iter().map(String::as_str).filter(|n| !n.is_empty()).collect();
+        captured(n, &mut read);
+        for name in read {
+            let undefined = || ImportError::Undefined { node: label(n), value: name.to_owned(), hint: "" };
+            let from = match producer.get(name) {
+                Some(&from) => from,
+                None if scope.get(name).is_some() => continue,
+                None => return Err(undefined()),
+            };
+            waiting[i] += 1;
+            readers[from].push(i);
+        }
+    }
+    let mut ready: BTreeSet<usize> = (0..nodes.len()).filter(|&i| waiting[i] == 0).collect();
+    let mut out = Vec::with_capacity(nodes.len());
+    while let Some(i) = ready.pop_first() {
+        out.push(i);
+        for &r in &readers[i] {
+            waiting[r] -= 1;
+            if waiting[r] == 0 {
+                ready.insert(r);
+            }
+        }
+    }
+    if let Some(i) = (0..nodes.len()).find(|&i| waiting[i] > 0) {
+        let value = nodes[i].input.first().cloned().unwrap_or_default();
+        return Err(ImportError::Undefined {
+            node: label(&nodes[i]),
+            value,
+            hint: ": its nodes form a cycle",
+        });
+    }
+    Ok(out)
+}
