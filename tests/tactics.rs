@@ -450,6 +450,17 @@ fn movement() {
             &[x, (&[2, 32, 5, 4], DType::I32, false)],
             &[],
         ));
+        for reduction in [ScatterReduction::Replace, ScatterReduction::Add, ScatterReduction::Max] {
+            let op = ScatterElements { axis: 1, reduction };
+            let part: &[usize] = &[2, 9, 5, 4];
+            list.push(problem(
+                Op::ScatterElements(op),
+                &[x, (part, DType::I64, false), (part, x.1, false)],
+                &[],
+            ));
+        }
+        list.push(problem(Op::TopK(TopK { axis: 3, k: 3, largest: true }), &[x], &[]));
+        list.push(problem(Op::TopK(TopK { axis: 1, k: 32, largest: false }), &[x], &[]));
     }
     all_pass(&list);
 }

@@ -90,6 +90,7 @@ fn samples(dtype: DType) -> Vec<Sample> {
     operands[0].1 = Some(DType::Bool);
     list.push(Sample { operands, ..choice });
     use ReduceKind::*;
+    use ScatterReduction::{Add, Mul, Replace};
     for kind in [Sum, Mean, Max, Min, Prod, SumSquare, L1, L2, LogSum, LogSumExp] {
         for axes in [&[3][..], &[1], &[2, 3], &[0, 2], &[0, 1, 2, 3]] {
             for keep_dims in [false, true] {
@@ -122,6 +123,14 @@ fn samples(dtype: DType) -> Vec<Sample> {
         let mut operands: Vec<&[usize]> = vec![&[2, 4, 5, 16], &[2, 2, 9, 16], &[2, 2, 9, 16]];
         operands.extend(mask);
         list.push(sample(Op::Attention(op), &operands));
+    }
+    for reduction in [Replace, Add, Mul, ScatterReduction::Max, ScatterReduction::Min] {
+        let mut s = sample(Op::ScatterElements(ScatterElements { axis: 1, reduction }), &[x, x, x]);
+        s.operands[1].1 = Some(DType::I64);
+        list.push(s);
+    }
+    for largest in [false, true] {
+        list.push(sample(Op::TopK(TopK { axis: 1, k: 5, largest }), &[x]));
     }
     let c: &[usize] = &[12];
     list.push(sample(Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), &[x, c, c, c, c]));
@@ -226,7 +235,9 @@ fn everything_that_a_graph_can_hold_runs_on_a_gpu() {
     let wide = ["attention f64", "conv f64", "conv_transpose f64", "matmul f64"].map(str::to_owned);
     let integers = DType::ALL.into_iter().filter(|t| t.is_int()).map(|t| format!("matmul {t}"));
     let recurrent = DType::ALL.into_iter().filter(|t| t.is_float()).map(|t| format!("recurrent {t}"));
-    assert_eq!(host, wide.into_iter().chain(integers).chain(recurrent).collect());
+    let ordered =
+        ["scatter_elements", "top_k"].into_iter().flat_map(|op| DType::ALL.map(|t| format!("{op} {t}")));
+    assert_eq!(host, wide.into_iter().chain(integers).chain(recurrent).chain(ordered).collect());
     // The operations by name, as the graph's own source lists them.
     let source = include_str!("../../crates/ir/src/ops/mod.rs");
     let names: BTreeSet<&str> = source

@@ -52,12 +52,14 @@ cpu_kernels! {
     crate::ops::PoolAny,
     crate::ops::ArgReduce,
     crate::ops::Recurrent,
+    crate::ops::TopK,
     // movement
     crate::movement::Strided,
     crate::movement::Concat,
     crate::movement::Pad,
     crate::movement::Gather,
     crate::movement::GatherElements,
+    crate::movement::ScatterElements,
     crate::movement::Reformat,
     crate::movement::Resize,
 }

@@ -292,3 +292,25 @@ fn scales_and_zero_points_that_do_not_fit_are_refused() {
     let text = refused(&["2"], vec![scales(&[], &[1.0]), bytes("z", 3, &[], &[0])], vec![q, d]);
     assert!(text.contains("zero point has the type i8"), "{text}");
 }
+
+#[test]
+fn scatters_by_tuples_and_sorts() {
+    let mut indices = longs("i", &[0, -1, 2, 1, 0, 3]);
+    indices.dims = vec![3, 2];
+    let mut n = node("ScatterND", &["x", "i", "u"], "y");
+    n = with_text(n, "reduction", "add");
+    let got = run(&[3, 4, 2], vec![indices.clone(), floats("u", &[3, 2])], vec![n.clone()], 18);
+    let mut want: Vec<f64> = (0..24).map(|k| f64::from(at(k))).collect();
+    // The first and the last tuple are one place.
+    for (t, row) in [(0, 3), (1, 9), (2, 3)] {
+        (0..2).for_each(|k| want[row * 2 + k] += f64::from(at(t * 2 + k)));
+    }
+    near(&got, &[3, 4, 2], &want);
+    assert!(refused(&["3", "4", "2"], vec![indices, floats("u", &[3, 1])], vec![n]).contains("do not fit"));
+    let mut top = node("TopK", &["x", "k"], "v");
+    top.output = vec!["y".into(), "p".into()];
+    let got = run(&[2, 6], vec![longs("k", &[3])], vec![top.clone()], 18);
+    // Rows are −3 … 2 and 3, −3 … 1.
+    near(&got, &[2, 3], &[2., 1., 0., 3., 1., 0.]);
+    assert!(refused(&["2", "6"], vec![longs("k", &[7])], vec![top]).contains("7 elements"));
+}

@@ -7,7 +7,9 @@
 
 use rayon::prelude::*;
 use smallvec::SmallVec;
-use tactician_ir::{Binary, DType, ExprNode, Op, PoolKind, Problem, ReduceKind, Tensor, Unary};
+use tactician_ir::{
+    Binary, DType, ExprNode, Op, PoolKind, Problem, ReduceKind, ScatterReduction, Tensor, Unary,
+};
 use tactician_types::Growth;
 
 use crate::error::ReferenceError;
@@ -215,6 +217,7 @@ fn moves_only(op: &Op) -> bool {
                 || r.axes.is_empty() && r.kind == ReduceKind::Sum
         }
         Op::Resize(r) => matches!(r.mode, tactician_ir::ResizeMode::Nearest(_)),
+        Op::ScatterElements(s) => !matches!(s.reduction, ScatterReduction::Add | ScatterReduction::Mul),
         Op::Reshape(_)
         | Op::Transpose(_)
         | Op::Expand(_)
@@ -286,6 +289,15 @@ fn anchor_bound(problem: &Problem, x: &[&Value], result: &Value) -> Result<Vec<f
             if s.log { result.floats().iter().map(|v| c * (1.0 + v.abs())).collect() } else { relative(c) }
         }
         Op::Attention(a) => attention_bound(a, x, result, problem.result.dtype),
+        Op::ScatterElements(s) => {
+            // At most a whole line of updates meets one element, each rounded to its type.
+            let n = (x[1].sizes[s.axis] + 4) as f64 * unit(problem.result.dtype);
+            if s.reduction == ScatterReduction::Add {
+                scaled(absolute_scatter(op, x)?, n)
+            } else {
+                relative(2.0 * n)
+            }
+        }
         Op::BatchNorm(b) => {
             let plane: usize = x[0].sizes[2..].iter().product();
             let channels = x[0].sizes[1];
@@ -354,6 +366,12 @@ fn attention_bound(op: &tactician_ir::Attention, x: &[&Value], result: &Value, d
         }
     });
     out
+}
+
+/// The sum of absolute values at each element; indices stay as they are.
+fn absolute_scatter(op: &Op, x: &[&Value]) -> Result<Value, ReferenceError> {
+    let (a, u) = (x[0].abs(), x[2].abs());
+    eval_value(op, &[&a, x[1], &u], true)
 }
 
 /// Normalisation with computed statistics over runs of `n`: the mean is off by `γₙ·mean|x|`, the variance by its own

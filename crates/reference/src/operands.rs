@@ -58,6 +58,7 @@ fn kind(problem: &Problem, i: usize) -> Kind {
         }
         (Op::Gather(g), 1) => Kind::Indices(sizes(0)[g.axis]),
         (Op::GatherElements(g), 1) => Kind::Indices(sizes(0)[g.axis]),
+        (Op::ScatterElements(s), 1) => Kind::Indices(sizes(0)[s.axis]),
         _ => Kind::Any,
     }
 }

@@ -18,7 +18,7 @@ pub enum IndexType {
 }
 
 impl IndexType {
-    fn bytes(self) -> u8 {
+    pub(crate) fn bytes(self) -> u8 {
         match self {
             IndexType::I32 => 4,
             IndexType::I64 => 8,

@@ -10,9 +10,10 @@ mod reformat;
 mod resize;
 mod resize_run;
 mod resize_taps;
+mod scatter;
 mod strided;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tile;
 
 pub use concat::Concat;
@@ -21,4 +22,5 @@ pub use pad::{Fill, Pad, PadAxis};
 pub use reformat::Reformat;
 pub use resize::{Resize, ResizeDim, ResizeReady};
 pub use resize_taps::{Coordinates, Interpolation, Resampling, Rounding, Taps};
+pub use scatter::{Combine, ScatterElements};
 pub use strided::{CopyAxis, Strided};

@@ -16,6 +16,7 @@ mod reduce_fold;
 mod softmax;
 #[cfg(test)]
 pub(crate) mod testing;
+mod top_k;
 
 pub use any::{ArgReduce, PoolAny, ReduceAny};
 pub use grid::{Grid, GridExpr, MAX_GRID_AXES, MAX_GRID_OPERANDS};
@@ -26,3 +27,4 @@ pub use pool::{Pool, PoolKind, PoolWindows};
 pub use recurrent::Recurrent;
 pub use reduce::{Reduce, ReduceKind};
 pub use softmax::Softmax;
+pub use top_k::TopK;

@@ -11,6 +11,7 @@ mod pool;
 mod recurrent;
 mod reduce;
 mod resize;
+mod scatter;
 
 pub use attention::Attention;
 pub use conv::{Conv, ConvTranspose};
@@ -23,6 +24,7 @@ pub use pointwise::broadcast;
 pub use pool::{Pool, PoolKind};
 pub use reduce::{ArgReduce, Reduce, ReduceKind, Softmax};
 pub use resize::{CoordinateMode, NearestMode, Resize, ResizeAxis, ResizeMode};
+pub use scatter::{ScatterElements, ScatterReduction, TopK};
 pub use tactician_types::{
     GateActivation, GateFunction, Recurrent, RecurrentDirection, RecurrentKind, RecurrentOperand,
 };
@@ -85,6 +87,10 @@ pub enum Op {
     Gather(Gather),
     /// Elements picked by index along an axis: `x, indices`.
     GatherElements(GatherElements),
+    /// Elements written by index along an axis: `x, indices, updates`.
+    ScatterElements(ScatterElements),
+    /// Places of the largest or smallest elements, in order: `x`; gives `i64`.
+    TopK(TopK),
     /// Resampling: `x`.
     Resize(Resize),
     /// LSTM, GRU or plain recurrent layer; see [`Recurrent`] for operands and result.
@@ -120,6 +126,8 @@ impl Op {
             Op::Pad(_) => "pad",
             Op::Gather(_) => "gather",
             Op::GatherElements(_) => "gather_elements",
+            Op::ScatterElements(_) => "scatter_elements",
+            Op::TopK(_) => "top_k",
             Op::Resize(_) => "resize",
             Op::Recurrent(_) => "recurrent",
         }
@@ -136,7 +144,7 @@ impl Op {
             Op::Attention(_) => (3, 4),
             Op::LayerNorm(_) => (1, 3),
             Op::RmsNorm(_) => (1, 2),
-            Op::InstanceNorm(_) | Op::GroupNorm(_) => (3, 3),
+            Op::InstanceNorm(_) | Op::GroupNorm(_) | Op::ScatterElements(_) => (3, 3),
             Op::Concat(_) => (1, usize::MAX),
             Op::Recurrent(o) => (o.operands(), o.operands()),
             _ => (1, 1),
@@ -180,6 +188,8 @@ impl Op {
             Op::Pad(o) => one(o.infer(inputs)),
             Op::Gather(o) => one(o.infer(inputs)),
             Op::GatherElements(o) => one(o.infer(inputs)),
+            Op::ScatterElements(o) => one(o.infer(inputs)),
+            Op::TopK(o) => one(o.infer(inputs)),
             Op::Resize(o) => one(o.infer(inputs)),
             Op::Recurrent(o) => one(recurrent::infer(o, inputs)),
         }

@@ -210,7 +210,7 @@ impl Pad {
     }
 }
 
-fn check_indices(t: &TensorType) -> Result<(), String> {
+pub(crate) fn check_indices(t: &TensorType) -> Result<(), String> {
     match t.dtype {
         DType::I32 | DType::I64 => Ok(()),
         other => Err(format!("indices must be i32 or i64, found {other}")),

@@ -95,6 +95,15 @@ pub fn attributes(op: &Op) -> String {
                 PadMode::Wrap => w.flag(true, "wrap"),
             }
         }
+        Op::ScatterElements(o) => {
+            w.put("axis", o.axis);
+            w.flag(true, name_of(&SCATTERS, o.reduction));
+        }
+        Op::TopK(o) => {
+            w.flag(true, if o.largest { "max" } else { "min" });
+            w.put("axis", o.axis);
+            w.put("k", o.k);
+        }
         Op::Resize(o) => resize(o, &mut w),
         Op::Recurrent(o) => recurrent(o, &mut w),
     }
@@ -113,6 +122,15 @@ pub(super) const REDUCTIONS: [(&str, ReduceKind); 10] = [
     ("l2", ReduceKind::L2),
     ("log_sum", ReduceKind::LogSum),
     ("log_sum_exp", ReduceKind::LogSumExp),
+];
+
+/// The names of what updates do.
+pub(super) const SCATTERS: [(&str, ScatterReduction); 5] = [
+    ("replace", ScatterReduction::Replace),
+    ("add", ScatterReduction::Add),
+    ("mul", ScatterReduction::Mul),
+    ("max", ScatterReduction::Max),
+    ("min", ScatterReduction::Min),
 ];
 
 /// The names of coordinate mappings.

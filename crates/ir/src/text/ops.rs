@@ -2,7 +2,7 @@
 
 use tactician_types::Expr;
 
-use super::attributes::REDUCTIONS;
+use super::attributes::{REDUCTIONS, SCATTERS};
 use super::lexer::Token;
 use super::parse::Parser;
 use super::{TextError, TextErrorKind};
@@ -155,6 +155,37 @@ impl Parser<'_> {
             }
             "slice" => Op::Slice(Slice { axes: self.only("axes", |p| p.list_of(Self::slice_axis))? }),
             "pad" => self.pad()?,
+            "scatter_elements" => {
+                let (mut axis, mut reduction) = (None, None);
+                self.attributes(|p, key| {
+                    match key {
+                        "axis" => axis = Some(p.usize()?),
+                        name => match SCATTERS.iter().find(|(n, _)| *n == name) {
+                            Some((_, r)) => p.once(&mut reduction, *r)?,
+                            None => return Ok(false),
+                        },
+                    }
+                    Ok(true)
+                })?;
+                let axis = self.required(axis, "attribute `axis`")?;
+                let reduction = self.required(reduction, "a kind such as `replace` or `add`")?;
+                Op::ScatterElements(ScatterElements { axis, reduction })
+            }
+            "top_k" => {
+                let (mut largest, mut axis, mut k) = (None, None, None);
+                self.attributes(|p, key| {
+                    match key {
+                        "max" | "min" => p.once(&mut largest, key == "max")?,
+                        "axis" => axis = Some(p.usize()?),
+                        "k" => k = Some(p.usize()?),
+                        _ => return Ok(false),
+                    }
+                    Ok(true)
+                })?;
+                let largest = self.required(largest, "`max` or `min`")?;
+                let axis = self.required(axis, "attribute `axis`")?;
+                Op::TopK(TopK { axis, k: self.required(k, "attribute `k`")?, largest })
+            }
             "resize" => self.resize()?,
             "recurrent" => self.recurrent()?,
             _ => {

@@ -165,6 +165,13 @@ pub(super) fn every_op() -> Graph {
             g.add(Op::Recurrent(o), &operands, "").unwrap();
         }
     }
+    let row = g.add_constant("row", Tensor::new(&[2, 1], &[0.5f32, -1.0]).unwrap());
+    for (_, reduction) in attributes::SCATTERS {
+        g.add(Op::ScatterElements(ScatterElements { axis: 0, reduction }), &[row, ids, row], "sc").unwrap();
+    }
+    for largest in [false, true] {
+        g.add(Op::TopK(TopK { axis: 0, k: 1, largest }), &[row], "top").unwrap();
+    }
     let axes = |roi| vec![ResizeAxis { axis: 2, size: Dim::from(18), scale: 2.0, roi }];
     for (_, mode) in attributes::ROUNDINGS {
         for (_, coordinates) in attributes::COORDINATES {
@@ -194,7 +201,7 @@ fn every_op_round_trips() {
     assert!(check(&g).is_empty());
     assert_round_trip(&g);
     let names: std::collections::BTreeSet<_> = g.node_ids().map(|n| g.node(n).op.name()).collect();
-    assert_eq!(names.len(), 27, "every operation is in the graph: {names:?}");
+    assert_eq!(names.len(), 29, "every operation is in the graph: {names:?}");
 }
 
 #[test]

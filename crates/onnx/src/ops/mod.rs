@@ -17,6 +17,7 @@ mod recurrent;
 mod reduce;
 mod resize;
 mod sampling;
+mod scatter;
 mod sequence;
 mod shape;
 mod signal;
@@ -47,6 +48,7 @@ fn importer(op: &str) -> Option<Importer> {
         resize::OPERATORS,
         sampling::OPERATORS,
         sequence::OPERATORS,
+        scatter::OPERATORS,
         shape::OPERATORS,
         signal::OPERATORS,
         training::OPERATORS,

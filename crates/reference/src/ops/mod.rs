@@ -46,6 +46,8 @@ pub(crate) fn eval(op: &Op, inputs: &[&Value], sizes: &[usize], exact: bool) -> 
         Op::Pad(p) => movement::pad(p, x()?, sizes),
         Op::Gather(g) => movement::gather(g.axis, inputs[0], inputs[1], sizes)?,
         Op::GatherElements(g) => movement::gather_elements(g.axis, inputs[0], inputs[1], sizes)?,
+        Op::ScatterElements(s) => movement::scatter_elements(s, inputs)?,
+        Op::TopK(t) => reduce::top_k(t, x()?, sizes),
         Op::Resize(r) => resize::resize(r, x()?, sizes),
         Op::Recurrent(o) => recurrent::recurrent(o, inputs, sizes),
         other => return Err(format!("`{}` is unknown to it", other.name())),

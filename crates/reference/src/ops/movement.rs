@@ -1,6 +1,6 @@
-use tactician_ir::{Pad, PadMode, Slice, Transpose};
+use tactician_ir::{DType, Pad, PadMode, ScatterElements, ScatterReduction, Slice, Transpose};
 
-use crate::value::{Data, Value, broadcast_strides, offset, round, strides};
+use crate::value::{Data, Value, advance, broadcast_strides, offset, round, strides};
 
 pub(crate) fn transpose(op: &Transpose, x: &Value, sizes: &[usize]) -> Value {
     let own = strides(&x.sizes);
@@ -101,4 +101,64 @@ pub(crate) fn gather_elements(
     Ok(x.pick(sizes, (0.0, 0), |i, index| {
         Some((0..index.len()).map(|a| if a == axis { list[i] } else { index[a] } * own[a]).sum())
     }))
+}
+
+/// Each update by ascending position; integers wrap to their type at the end.
+pub(crate) fn scatter_elements(op: &ScatterElements, inputs: &[&Value]) -> Result<Value, String> {
+    use ScatterReduction::*;
+    let (x, indices, updates) = (inputs[0], inputs[1], inputs[2]);
+    let n = x.sizes[op.axis];
+    let own = strides(&x.sizes);
+    let mut places = Vec::with_capacity(indices.len());
+    let mut index = vec![0; x.sizes.len()];
+    for &i in indices.ints() {
+        let i = resolve(i, n)?;
+        places
+            .push((0..index.len()).map(|a| if a == op.axis { i } else { index[a] } * own[a]).sum::<usize>());
+        advance(&mut index, &indices.sizes);
+    }
+    let mut out = x.clone();
+    match (&mut out.data, &updates.data) {
+        (Data::Float(y), Data::Float(u)) => {
+            for (&p, &u) in places.iter().zip(u) {
+                let old = y[p];
+                y[p] = match op.reduction {
+                    Replace => u,
+                    Add => old + u,
+                    Mul => old * u,
+                    Max | Min if old.is_nan() || u.is_nan() => f64::NAN,
+                    Max => old.max(u),
+                    Min => old.min(u),
+                };
+            }
+        }
+        (Data::Int(y), Data::Int(u)) => {
+            let unsigned = x.dtype == DType::U64;
+            let less = |a: i64, b: i64| if unsigned { (a as u64) < b as u64 } else { a < b };
+            for (&p, &u) in places.iter().zip(u) {
+                let old = y[p];
+                y[p] = match op.reduction {
+                    Replace => u,
+                    Add => old.wrapping_add(u),
+                    Mul => old.wrapping_mul(u),
+                    Max => {
+                        if less(old, u) {
+                            u
+                        } else {
+                            old
+                        }
+                    }
+                    Min => {
+                        if less(u, old) {
+                            u
+                        } else {
+                            old
+                        }
+                    }
+                };
+            }
+        }
+        _ => return Err("x and the updates differ in type".into()),
+    }
+    Ok(out)
 }

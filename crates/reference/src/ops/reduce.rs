@@ -1,4 +1,6 @@
-use tactician_ir::{ArgReduce, DType, Reduce, ReduceKind, Softmax};
+use std::cmp::Ordering;
+
+use tactician_ir::{ArgReduce, DType, Reduce, ReduceKind, Softmax, TopK};
 
 use crate::value::{Data, Value, advance, strides, wrap};
 
@@ -98,6 +100,35 @@ pub(crate) fn arg_reduce(op: &ArgReduce, x: &Value, sizes: &[usize]) -> Value {
     }
     let place = |i: usize| (i / steps[op.axis] % x.sizes[op.axis]) as i64;
     Value::int(DType::I64, sizes.to_vec(), best.into_iter().map(|b| b.map_or(0, place)).collect())
+}
+
+/// Sorts each line: larger (smaller) elements first, among equals the earlier.
+pub(crate) fn top_k(op: &TopK, x: &Value, sizes: &[usize]) -> Value {
+    let inner: usize = x.sizes[op.axis + 1..].iter().product();
+    let outer: usize = x.sizes[..op.axis].iter().product();
+    let n = x.sizes[op.axis];
+    let ascending = |i: usize, j: usize| match &x.data {
+        Data::Float(d) => match d[i].partial_cmp(&d[j]) {
+            Some(order) => order,
+            None => d[i].is_nan().cmp(&d[j].is_nan()),
+        },
+        Data::Int(d) if x.dtype == DType::U64 => (d[i] as u64).cmp(&(d[j] as u64)),
+        Data::Int(d) => d[i].cmp(&d[j]),
+    };
+    let mut out = vec![0; outer * op.k * inner];
+    for line in 0..outer * inner {
+        let (o, i) = (line / inner, line % inner);
+        let place = |p: usize| (o * n + p) * inner + i;
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|&a, &b| {
+            let by: Ordering = ascending(place(a), place(b));
+            if op.largest { by.reverse() } else { by }
+        });
+        for (j, p) in order.into_iter().take(op.k).enumerate() {
+            out[(o * op.k + j) * inner + i] = p as i64;
+        }
+    }
+    Value::int(DType::I64, sizes.to_vec(), out)
 }
 
 /// Softmax or its logarithm, shifted by the largest element.
