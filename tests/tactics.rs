@@ -450,7 +450,8 @@ fn movement() {
             &[x, (&[2, 32, 5, 4], DType::I32, false)],
             &[],
         ));
-        for reduction in [ScatterReduction::Replace, ScatterReduction::Add, ScatterReduction::Max] {
+        let reductions = [ScatterReduction::Replace, ScatterReduction::Add, ScatterReduction::Max];
+        for reduction in reductions.into_iter().take(if t == DType::Bool { 1 } else { 3 }) {
             let op = ScatterElements { axis: 1, reduction };
             let part: &[usize] = &[2, 9, 5, 4];
             list.push(problem(
