@@ -72,8 +72,8 @@ fn a_condition_of_data_chooses_between_results() {
     assert_eq!(run(vec![zero.clone()], nodes.clone(), &[1.0, 2.0]).unwrap(), [-1.0, -2.0]);
     assert_eq!(run(vec![zero.clone()], nodes.clone(), &[1.0, -2.0]).unwrap(), [2.0, -4.0]);
     let mut unequal = nodes;
-    let cut = vec![node("Concat", &["x", "x"], "b")];
-    unequal[2].attribute[1].g = Some(nested(vec![with_int(cut[0].clone(), "axis", 0)], &[], &["b"]));
+    let longer = with_int(node("Concat", &["x", "x"], "b"), "axis", 0);
+    unequal[2].attribute[1].g = Some(nested(vec![longer], &[], &["b"]));
     let text = run(vec![zero], unequal, &[1.0, 2.0]).unwrap_err();
     assert!(text.contains("branches give"), "{text}");
 }
