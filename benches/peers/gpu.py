@@ -44,7 +44,7 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--tactician", help="the program")
     p.add_argument("--networks", nargs="+", default=["resnet50"],
-                   choices=["resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0"])
+                   choices=["resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0", "vit_b_16"])
     p.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
     p.add_argument("--types", nargs="+", default=["f16"], choices=["f16", "tf32", "f32", "bf16"])
     p.add_argument("--engines", nargs="+", default=["torch_graph", "torch_compile", "jax", "tactician"], choices=ENGINES)

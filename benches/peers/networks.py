@@ -5,7 +5,7 @@ import time
 import torch
 import torchvision
 
-NAMES = ("resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0")
+NAMES = ("resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0", "vit_b_16")
 INPUT = "input"
 SIZES = (3, 224, 224)
 
@@ -31,6 +31,9 @@ def make(name):
     neither vanish nor overflow on their way through random weights."""
     torch.manual_seed(1)
     net = getattr(torchvision.models, name)(weights=None)
+    if name.startswith("vit"):
+        # torchvision begins with a head of zeros, whose output would prove nothing.
+        torch.nn.init.trunc_normal_(net.heads.head.weight, std=0.05)
     norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     if norms:
         net.eval()
