@@ -26,7 +26,8 @@ impl Family for NormCudnn {
         }
         let serve = |name: String, call: Option<Call>| {
             let prefix = format!("norm.cudnn/{name}.");
-            call.map_or(vec![], |c| c.tactics(&prefix, problem, device))
+            let list = call.map_or(vec![], |c| c.tactics(&prefix, problem, device));
+            list.into_iter().filter(|t| !from_run_to_run(&t.id)).collect()
         };
         match &problem.anchor {
             Op::LayerNorm(o) => serve("layer".to_owned(), tail(problem, NormKind::Layer, o.axis, o.epsilon)),
@@ -38,6 +39,12 @@ impl Family for NormCudnn {
             _ => vec![],
         }
     }
+}
+
+/// Engine 4, which passes alone, but behind other kernels gives other results from run to run (seen with cuDNN 9.14 on an
+/// H200, ViT-B/16 at batch 8).
+fn from_run_to_run(id: &str) -> bool {
+    id.split(['/', '.']).any(|part| part == "e4")
 }
 
 /// Over all axes from `axis` on: rows of channels, to cuDNN.

@@ -48,3 +48,10 @@ fn lists_tactics_where_cudnn_is() {
         assert!(FAMILY.tactics(&p, &crate::cudnn::tests::h100()).is_empty());
     }
 }
+
+#[test]
+fn the_engine_that_changes_from_run_to_run_is_known_by_its_name() {
+    for (id, bad) in [("norm.cudnn/layer.e4.k24=0", true), ("norm.cudnn/rms.e4", true), ("norm.cudnn/layer.e41.k4=4", false)] {
+        assert_eq!(from_run_to_run(id), bad, "{id}");
+    }
+}
