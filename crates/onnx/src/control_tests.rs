@@ -154,6 +154,15 @@ fn sequences_leave_tensors_behind() {
 }
 
 #[test]
+fn sequences_do_not_double() {
+    let nodes =
+        vec![node("SequenceConstruct", &["x", "x"], "s"), node("SequenceConstruct", &["s", "s"], "y")];
+    assert!(run(vec![], nodes, &[1.0]).unwrap_err().contains("inside a sequence"));
+    let nodes = vec![node("SequenceConstruct", &["x"], "s"), node("SequenceInsert", &["s", "s"], "y")];
+    assert!(run(vec![], nodes, &[1.0]).unwrap_err().contains("inside a sequence"));
+}
+
+#[test]
 fn graphs_that_contain_their_own_names_or_miss_them_are_refused() {
     let n = with_graph(
         node("If", &["c"], "y"),

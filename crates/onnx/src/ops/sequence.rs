@@ -12,7 +12,7 @@ const MOST: usize = 1 << 16;
 pub(super) const OPERATORS: &[(&str, Importer)] = &[
     ("SequenceEmpty", |_, _| Ok(vec![Val::Sequence(vec![])])),
     ("SequenceConstruct", |_, n| {
-        let values = n.inputs.iter().flatten().cloned().collect();
+        let values = n.inputs.iter().flatten().cloned().map(element).collect::<Result<_, _>>()?;
         Ok(vec![Val::Sequence(values)])
     }),
     ("SequenceLength", |i, n| {
@@ -26,7 +26,7 @@ pub(super) const OPERATORS: &[(&str, Importer)] = &[
     }),
     ("SequenceInsert", |i, n| {
         let mut list = sequence(n)?.to_vec();
-        let value = n.val(1)?.clone();
+        let value = element(n.val(1)?.clone())?;
         let at = if n.given(2) { place(i, n, 2, list.len(), 1)? } else { list.len() };
         if list.len() >= MOST {
             return Err(format!("a sequence of more than {MOST} values"));
@@ -53,6 +53,11 @@ pub(super) const OPERATORS: &[(&str, Importer)] = &[
         v => Ok(vec![v.clone()]),
     }),
 ];
+
+/// A value as an element: sequences hold tensors, so that they cannot double at every node.
+fn element(v: Val) -> Result<Val, String> {
+    if matches!(v, Val::Sequence(_)) { Err("a sequence inside a sequence".into()) } else { Ok(v) }
+}
 
 fn sequence<'a>(n: &'a Node<'_>) -> Result<&'a [Val], String> {
     match n.val(0)? {
