@@ -115,9 +115,9 @@ impl TensorType {
         self.shape.elements().as_usize()
     }
 
-    /// Size in bytes in plain layout, if known.
+    /// Size in bytes in plain layout, if known and no more than a `u64` holds.
     pub fn bytes(&self) -> Option<u64> {
-        self.elements().map(|n| n as u64 * self.dtype.size() as u64)
+        self.elements().and_then(|n| (n as u64).checked_mul(self.dtype.size() as u64))
     }
 }
 

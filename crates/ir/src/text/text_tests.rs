@@ -330,6 +330,7 @@ fn mistakes_are_placed_and_named() {
         ("%y: f32[2,3] = softmax(%x) axis=2", Type, 3, 18, "softmax(f32[2,3])"),
         ("%y: f32[N] = const fill 1.0", Type, 3, 7, "f32[N]"),
         ("%y: f32[2] = const {1.0}", Value, 3, 22, "values of 4 bytes"),
+        ("%y: f32[31111111111*6,31111111111*6] = const {3,31}", Value, 3, 48, "values of 8 bytes"),
         ("%y: u8[1] = const {256}", Value, 3, 22, "`256`"),
         ("%y: u8[1] = const {0x100}", Value, 3, 22, "`0x100`"),
         ("%y: u8[1] = const hex \"0g\"", Value, 3, 25, "0g"),
