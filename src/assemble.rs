@@ -99,8 +99,12 @@ pub(crate) fn assemble(parts: Parts<'_>) -> Result<Plan, BuildError> {
         a.region(chosen, &output_home)?;
         a.change_layouts(chosen.region.output, parts.changes.get(&chosen.region.output), &output_home)?;
     }
-    // An output that some other output, an input or a constant already holds is copied at the end.
+    // An output that some other output, an input or a constant already holds is copied at the end. There is nothing to copy
+    // of one without elements.
     for (i, (name, value)) in graph.outputs().iter().enumerate() {
+        if graph.ty(*value).elements() == Some(0) {
+            continue;
+        }
         let own = Home::Output(i as u32);
         let from = match graph.constant(*value) {
             Some(t) => {

@@ -339,6 +339,7 @@ impl<'a> Builder<'a> {
         if self.precision != DType::F32 {
             (graph, _) = canonicalize(lower(&graph, self.precision)?)?;
         }
+        check_full(&graph)?;
         self.tuning.tf32 = self.tf32.unwrap_or(self.tuning.tf32);
         if let Some(filter) = self.tactics.take() {
             self.tuning.tactics = filter;
@@ -356,7 +357,7 @@ pub struct BuildTimes {
     pub tune: Duration,
 }
 
-/// Open and empty sizes are refused before anything is measured.
+/// Open sizes are refused before anything is measured.
 fn check_bound(graph: &Graph) -> Result<(), BuildError> {
     let symbols = graph.symbols();
     if !symbols.is_empty() {
@@ -373,10 +374,17 @@ fn check_bound(graph: &Graph) -> Result<(), BuildError> {
             inputs: inputs.join(", "),
         });
     }
+    Ok(())
+}
+
+/// Tensors without elements that a canonical graph still computes with are refused: no kernel is made for them. Inputs and
+/// outputs may be empty.
+fn check_full(graph: &Graph) -> Result<(), BuildError> {
     for id in graph.node_ids() {
         let node = graph.node(id);
-        if let Some(ty) = node.outputs().iter().find(|t| t.elements() == Some(0)) {
-            return Err(BuildError::Empty { name: node.name.clone(), shape: ty.shape.to_string() });
+        if let Some(&v) = node.inputs().iter().find(|&&v| graph.ty(v).elements() == Some(0)) {
+            let (name, shape) = (graph.producer(v).name.clone(), graph.ty(v).shape.to_string());
+            return Err(BuildError::Empty { node: node.name.clone(), name, shape });
         }
     }
     Ok(())

@@ -43,10 +43,12 @@ pub enum BuildError {
         /// The inputs that have them.
         inputs: String,
     },
-    /// A tensor without elements, which no kernel is made for.
-    #[error("`{name}` has the shape {shape}, without any element; build for sizes of at least 1")]
+    /// An operation that computes with a tensor without elements, which no kernel is made for.
+    #[error("`{node}` reads `{name}` of shape {shape}, which has no elements; build for sizes of at least 1")]
     Empty {
-        /// The node.
+        /// The node that reads it.
+        node: String,
+        /// The value that is empty.
         name: String,
         /// Its shape.
         shape: String,

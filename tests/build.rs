@@ -165,3 +165,57 @@ fn open_sizes_are_asked_for() {
     let plan = Builder::new().threads(1).tuning(quick()).shape("x", &[2, 5]).build(&net).unwrap();
     assert_eq!(plan.meta.inputs[0].shape, [2, 5]);
 }
+
+/// A network that joins an empty input, multiplies over it and gives one back.
+const EMPTY: &str = "graph g {
+  %x: f32[2,3] = input
+  %e: f32[2,0] = input
+  %c: f32[2,3] = concat(%x, %e) axis=1
+  %r: f32[2,1] = reduce(%e) prod axes=[1] keep_dims
+  %y: f32[2,3] = pointwise(%c, %r) {add($0, $1)}
+  %m: f32[2] = reduce(%e) max axes=[1]
+  %z: f32[0,2] = transpose(%e) perm=[1,0]
+  output \"y\" %y
+  output \"m\" %m
+  output \"z\" %z
+}";
+
+#[test]
+fn networks_take_and_give_empty_tensors() {
+    let net = Network::from_graph(ir::text::parse(EMPTY).unwrap());
+    let x = Tensor::new(&[2, 3], &[1f32, 2., 3., 4., 5., 6.]).unwrap();
+    let e = Tensor::new(&[2, 0], &[0f32; 0]).unwrap();
+    let builder = || Builder::new().threads(1).tuning(quick());
+    let plans = [
+        builder().build(&net).unwrap(),
+        builder().untuned(&net).unwrap(),
+        builder().precision(DType::F16).build(&net).unwrap(),
+    ];
+    for plan in plans {
+        let plan = Plan::from_bytes(plan.to_bytes().unwrap()).unwrap();
+        let device = tactician::runtime::device_for(&plan.meta).unwrap();
+        let mut context = Engine::new(plan, device).unwrap().new_context().unwrap();
+        let out = context.run(&[("x", &x), ("e", &e)]).unwrap();
+        assert_eq!(out[0].1.values::<f32>().unwrap(), [2., 3., 4., 5., 6., 7.]);
+        assert_eq!(out[1].1.values::<f32>().unwrap(), [f32::NEG_INFINITY; 2]);
+        assert_eq!((out[2].1.shape(), out[2].1.bytes()), (&[0, 2][..], &[][..]));
+        assert!(context.host_output("z").unwrap().is_empty());
+        assert!(context.host_input("e").unwrap().is_empty());
+    }
+}
+
+#[test]
+fn what_computes_with_an_empty_tensor_all_the_same_is_named() {
+    let text = "graph g {
+  %x: f32[0,1,2] = input
+  %w: f32[1,3,2] = input
+  %r: f32[1,3,3] = input
+  %h: f32[1,1,3] = input
+  %y: f32[1,1,1,3] = recurrent(%x, %w, %r, %h) rnn initial_h
+  output \"y\" %y
+}";
+    let net = Network::from_graph(ir::text::parse(text).unwrap());
+    let e = Builder::new().threads(1).build(&net).unwrap_err();
+    assert!(matches!(&e, BuildError::Empty { .. }), "{e}");
+    assert!(e.to_string().contains("`x` of shape [0,1,2]"), "{e}");
+}

@@ -3,7 +3,9 @@
 //!
 //! Nothing in a graph has side effects, so both branches may be computed.
 
-use tactician_ir::{Concat, Dim, Expr, ExprNode, Op, Reshape, Shape, Slice, SliceAxis, Tensor, ValueId};
+use tactician_ir::{
+    Concat, Dim, Expand, Expr, ExprNode, Op, Reshape, Shape, Slice, SliceAxis, Tensor, TensorType, ValueId,
+};
 
 use crate::import::{Import, Val};
 use crate::node::Node;
@@ -100,15 +102,24 @@ fn branches<'m>(
     Ok(out)
 }
 
-/// Values of the steps of a loop, joined along a new axis.
-fn stacked(import: &mut Import<'_>, steps: &[ValueId], axis: i64, name: &str) -> Result<Val, String> {
-    let first =
-        *steps.first().ok_or("it makes no step, so that the sizes of what it collects are unknown")?;
-    let mut shape = import.ty(first).shape;
+/// Values of the steps of a loop, joined along a new axis. `like` is what a step gives: that of a loop of no steps are none
+/// of its type.
+fn stacked(
+    import: &mut Import<'_>,
+    steps: &[ValueId],
+    like: ValueId,
+    axis: i64,
+    name: &str,
+) -> Result<Val, String> {
+    let TensorType { dtype, mut shape } = import.ty(like);
     let rank = shape.rank() as i64 + 1;
     let at = if axis < 0 { axis + rank } else { axis };
     if !(0..rank).contains(&at) {
         return Err(format!("an output axis of {axis} for results of rank {rank}"));
+    }
+    if steps.is_empty() {
+        shape.0.insert(at as usize, Dim::known(0));
+        return zeros(import, TensorType { dtype, shape }, name);
     }
     shape.0.insert(at as usize, Dim::known(1));
     let mut parts = Vec::with_capacity(steps.len());
@@ -116,6 +127,13 @@ fn stacked(import: &mut Import<'_>, steps: &[ValueId], axis: i64, name: &str) ->
         parts.push(import.add(Op::Reshape(Reshape { shape: shape.clone() }), &[v], name)?);
     }
     Ok(Val::Tensor(import.add(Op::Concat(Concat { axis: at as usize }), &parts, name)?))
+}
+
+/// Zeros of a type, whose sizes may be open.
+fn zeros(import: &mut Import<'_>, ty: TensorType, name: &str) -> Result<Val, String> {
+    let zero = Tensor::from_bytes(ty.dtype, &[], vec![0; ty.dtype.size()]).map_err(|e| e.to_string())?;
+    let zero = import.constant(name, zero);
+    Ok(Val::Tensor(import.add(Op::Expand(Expand { shape: ty.shape }), &[zero], name)?))
 }
 
 fn unrolled_loop<'m>(
@@ -141,12 +159,15 @@ fn unrolled_loop<'m>(
     let collected = (inner.output.len()).checked_sub(1 + carried).ok_or("its graph has too few outputs")?;
     let mut steps: Vec<Vec<ValueId>> = vec![Vec::new(); collected];
     let mut step = 0;
-    while go && step < most {
+    let one_step = |import: &mut Import<'_>, step: i64, state: Vec<Val>| {
         let constant = |import: &mut Import<'_>, t| Val::Tensor(import.constant(n.label, t));
         let number = constant(import, Tensor::scalar(step));
         let always = constant(import, Tensor::bools(&[], &[true]).map_err(|e| e.to_string())?);
         let inputs = [number, always].into_iter().chain(state).collect();
-        let mut results = body(import, inner, scope, inputs)?.into_iter();
+        body(import, inner, scope, inputs).map(Vec::into_iter)
+    };
+    while go && step < most {
+        let mut results = one_step(import, step, state)?;
         let condition = results.next().ok_or("its graph has no outputs")?;
         go = import.known_bool(&condition).ok_or(unknown)?;
         state = results.by_ref().take(carried).collect();
@@ -155,10 +176,26 @@ fn unrolled_loop<'m>(
         }
         step += 1;
     }
-    for list in &steps {
-        state.push(stacked(import, list, 0, n.label)?);
+    // The types of what a loop of no steps collects are those that a step would give.
+    let like = match (collected, step) {
+        (0, _) | (_, 1..) => steps.iter().filter_map(|l| l.first().copied()).collect(),
+        _ => {
+            let results = one_step(import, 0, state.clone())?;
+            tensors(import, results.skip(1 + carried), n.label)?
+        }
+    };
+    for (list, &like) in steps.iter().zip(&like) {
+        state.push(stacked(import, list, like, 0, n.label)?);
     }
     Ok(state)
+}
+
+fn tensors(
+    import: &mut Import<'_>,
+    values: impl Iterator<Item = Val>,
+    name: &str,
+) -> Result<Vec<ValueId>, String> {
+    values.map(|v| import.tensor(&v, name)).collect()
 }
 
 fn unrolled_scan<'m>(
@@ -209,11 +246,25 @@ fn unrolled_scan<'m>(
             list.push(import.tensor(&v, n.label)?);
         }
     }
-    for (k, list) in steps.iter_mut().enumerate() {
+    // As for loops, a step that is not taken tells types.
+    let like = match (collected, count) {
+        (0, _) | (_, 1..) => steps.iter().filter_map(|l| l.first().copied()).collect(),
+        _ => {
+            let mut given = state.clone();
+            for (v, shape, axis) in &inputs {
+                let (dtype, mut shape) = (import.ty(*v).dtype, shape.clone());
+                shape.0.remove(*axis);
+                given.push(zeros(import, TensorType { dtype, shape }, n.label)?);
+            }
+            let results = body(import, inner, scope, given)?.into_iter();
+            tensors(import, results.skip(carried), n.label)?
+        }
+    };
+    for (k, (list, &like)) in steps.iter_mut().zip(&like).enumerate() {
         if number("scan_output_directions", k) != 0 {
             list.reverse();
         }
-        state.push(stacked(import, list, number("scan_output_axes", k), n.label)?);
+        state.push(stacked(import, list, like, number("scan_output_axes", k), n.label)?);
     }
     Ok(state)
 }

@@ -28,6 +28,7 @@ pub trait GraphPass: Send + Sync {
 
 /// Every rewrite, in the order in which each round runs them.
 pub const PIPELINE: &[&dyn Rewrite] = &[
+    &Empty,
     &Identity,
     &ConstantFold,
     &SimplifyPointwise,

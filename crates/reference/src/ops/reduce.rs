@@ -65,14 +65,25 @@ fn int<I: Iterator<Item = i64>>(kind: ReduceKind, dtype: DType, v: &dyn Fn() -> 
         // Truncates toward zero.
         Mean if n == 0 => 0,
         Mean => sum(&mut v()) / n as i64,
-        Max => v().max_by(order).unwrap_or(0),
-        Min => v().min_by(order).unwrap_or(0),
+        Max => v().max_by(order).unwrap_or(range(dtype).0),
+        Min => v().min_by(order).unwrap_or(range(dtype).1),
         Prod => v().fold(1i64, i64::wrapping_mul),
         SumSquare => sum(&mut v().map(|x| x.wrapping_mul(x))),
         L1 => sum(&mut v().map(i64::wrapping_abs)),
         L2 | LogSum | LogSumExp => 0,
     };
     wrap(dtype, out)
+}
+
+/// Least and greatest value of an integer type; `u64` as `i64` has its bits.
+fn range(dtype: DType) -> (i64, i64) {
+    let bits = 8 * dtype.size() as u32;
+    match dtype {
+        DType::Bool => (0, 1),
+        DType::U64 => (0, -1),
+        t if t.is_signed_int() => (i64::MIN >> (64 - bits), i64::MAX >> (64 - bits)),
+        _ => (0, (1 << bits) - 1),
+    }
 }
 
 /// Position of the largest or smallest element.
