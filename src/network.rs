@@ -57,13 +57,16 @@ impl Network {
         Network { source: Source::Graph(Arc::new(graph)) }
     }
 
-    /// Its inputs.
+    /// Its inputs. Of an ONNX model those are left out whose form only the caller can give ([`Network::bind`]): sequences, and
+    /// tensors of no declared rank.
     pub fn inputs(&self) -> Vec<InputInfo> {
         match &self.source {
             Source::Onnx(m) => m
                 .inputs()
                 .iter()
-                .map(|i| InputInfo { name: i.name.clone(), dtype: i.dtype, shape: i.shape.clone() })
+                .filter(|i| !i.is_sequence())
+                .filter_map(|i| Some((i, i.shape.clone()?)))
+                .map(|(i, shape)| InputInfo { name: i.name.clone(), dtype: i.dtype, shape })
                 .collect(),
             Source::Graph(g) => g
                 .inputs()
@@ -84,14 +87,25 @@ impl Network {
         self.bind(&Shapes::new())
     }
 
-    /// The graph with shapes given for inputs; sizes not given stay open if they were.
+    /// The graph with shapes given for inputs; sizes not given stay open if they were. The tensors of an input that is a
+    /// sequence are called `NAME.0`, `NAME.1` and so on: it has as many as are given shapes.
     ///
     /// # Errors
     /// When a shape contradicts the network, or the model cannot be imported.
     pub fn bind(&self, shapes: &BTreeMap<String, Vec<usize>>) -> Result<Graph, BuildError> {
         let inputs = self.inputs();
-        if let Some(name) = shapes.keys().find(|n| inputs.iter().all(|i| i.name != **n)) {
-            let known = inputs.iter().map(|i| format!("`{}`", i.name)).collect::<Vec<_>>().join(", ");
+        let (has, names): (Box<dyn Fn(&str) -> bool>, Vec<&str>) = match &self.source {
+            Source::Onnx(m) => (
+                Box::new(|n| m.inputs().iter().any(|i| i.has(n))),
+                m.inputs().iter().map(|i| i.name.as_str()).collect(),
+            ),
+            Source::Graph(_) => (
+                Box::new(|n| inputs.iter().any(|i| i.name == n)),
+                inputs.iter().map(|i| i.name.as_str()).collect(),
+            ),
+        };
+        if let Some(name) = shapes.keys().find(|n| !has(n)) {
+            let known = names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
             return Err(BuildError::NoInput { name: name.clone(), known });
         }
         match &self.source {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tactician::ir::{self, Graph};
 use tactician::{BuildError, Builder, Device, Engine, ImportError, Network, Tensor};
-use tactician_onnx::{Model, ShapeBindings, read_tensor};
+use tactician_onnx::{Model, ShapeBindings, Value, ValueKind, read_value};
 
 use crate::compare;
 
@@ -110,16 +110,33 @@ fn run_sets(
     if sets == 0 { Err(Failure::Broken("it has no data".into())) } else { Ok(()) }
 }
 
-/// The tensors `PREFIX_0.pb`, `PREFIX_1.pb` and so on.
-fn tensors(folder: &Path, prefix: &str, operators: &[String]) -> Result<Vec<(String, ir::Tensor)>, Failure> {
+/// The values `PREFIX_0.pb`, `PREFIX_1.pb` and so on, of these kinds.
+fn values(
+    folder: &Path,
+    prefix: &str,
+    kinds: impl Iterator<Item = ValueKind>,
+    operators: &[String],
+) -> Result<Vec<Value>, Failure> {
     let mut list = Vec::new();
-    loop {
-        let path = folder.join(format!("{prefix}_{}.pb", list.len()));
+    for (k, kind) in kinds.enumerate() {
+        let path = folder.join(format!("{prefix}_{k}.pb"));
         if !path.exists() {
-            return Ok(list);
+            break;
         }
         let bytes = std::fs::read(&path).map_err(|e| Failure::Broken(e.to_string()))?;
-        list.push(read_tensor(&bytes).map_err(|e| refusal(&e.into(), operators))?);
+        list.push(read_value(&bytes, kind).map_err(|e| refusal(&e.into(), operators))?.1);
+    }
+    Ok(list)
+}
+
+/// What a value is made of: names of tensors as the graph has them. What is nothing, or empty, is left out.
+fn tensors(name: &str, value: &Value) -> Vec<(String, ir::Tensor)> {
+    match value {
+        Value::Tensor(t) => vec![(name.to_owned(), t.clone())],
+        Value::Sequence(list) => {
+            list.iter().enumerate().map(|(k, t)| (format!("{name}.{k}"), t.clone())).collect()
+        }
+        Value::Nothing => vec![],
     }
 }
 
@@ -130,11 +147,11 @@ fn run_set(
     atol: f64,
     operators: &[String],
 ) -> Result<(), Failure> {
-    let given = tensors(folder, "input", operators)?;
-    let inputs: Vec<(String, ir::Tensor)> =
-        model.inputs().iter().map(|i| i.name.clone()).zip(given.into_iter().map(|(_, t)| t)).collect();
-    let expected = tensors(folder, "output", operators)?;
-    let graph = import(model, &inputs).map_err(|e| refusal(&e.into(), operators))?;
+    let given = values(folder, "input", model.inputs().iter().map(|i| i.kind), operators)?;
+    let given: Vec<(&str, Value)> = model.inputs().iter().map(|i| i.name.as_str()).zip(given).collect();
+    let inputs: Vec<(String, ir::Tensor)> = given.iter().flat_map(|(n, v)| tensors(n, v)).collect();
+    let expected = values(folder, "output", model.outputs().map(|(_, k)| k), operators)?;
+    let graph = import(model, &given, &inputs).map_err(|e| refusal(&e.into(), operators))?;
     let wanted: Vec<String> = graph.inputs().iter().map(|&n| graph.node(n).name.clone()).collect();
     let builder = Builder::new().device(device.clone());
     let plan = builder.untuned(&Network::from_graph(graph)).map_err(|e| refusal(&e, operators))?;
@@ -149,7 +166,15 @@ fn run_set(
     }
     let refs: Vec<(&str, &Tensor)> = bound.iter().map(|(n, t)| (*n, t)).collect();
     let outputs = context.run(&refs).map_err(|e| broken(&e))?;
-    for (name, (_, want)) in model.outputs().zip(&expected) {
+    let names = model.outputs().map(|(n, _)| n);
+    let want: Vec<(String, ir::Tensor)> = names.zip(&expected).flat_map(|(n, v)| tensors(n, v)).collect();
+    // Some data have not all of a model's outputs.
+    if expected.len() == model.outputs().count()
+        && let Some((name, _)) = outputs.iter().find(|(n, _)| want.iter().all(|(w, _)| w != n))
+    {
+        return Err(Failure::Wrong(format!("there is an output `{name}`, which is not expected")));
+    }
+    for (name, want) in &want {
         let got = outputs.iter().find(|(n, _)| n == name);
         let Some((_, got)) = got else { return Err(Failure::Wrong(format!("there is no output `{name}`"))) };
         let got =
@@ -163,9 +188,20 @@ fn run_set(
 
 /// Imports with the inputs' shapes. Where that is not enough because a shape, an axis or a count is an input, it is given its
 /// value: first the integers that can be such, then every vector or scalar.
-fn import(model: &Model, inputs: &[(String, ir::Tensor)]) -> Result<Graph, ImportError> {
+fn import(
+    model: &Model,
+    given: &[(&str, Value)],
+    inputs: &[(String, ir::Tensor)],
+) -> Result<Graph, ImportError> {
+    let nothing = |v: &Value| match v {
+        Value::Nothing => true,
+        Value::Sequence(list) => list.is_empty(),
+        Value::Tensor(_) => false,
+    };
+    let nothing = given.iter().filter(|(_, v)| nothing(v));
+    let start = nothing.fold(ShapeBindings::default(), |b, (n, _)| b.nothing(n));
     let bindings = |bound: &dyn Fn(usize, &ir::Tensor) -> bool| {
-        inputs.iter().enumerate().fold(ShapeBindings::default(), |b, (i, (name, t))| {
+        inputs.iter().enumerate().fold(start.clone(), |b, (i, (name, t))| {
             if bound(i, t) { b.value(name, t.clone()) } else { b.shape(name, t.sizes()) }
         })
     };
@@ -174,8 +210,9 @@ fn import(model: &Model, inputs: &[(String, ir::Tensor)]) -> Result<Graph, Impor
     let all_integers = |_: usize, t: &ir::Tensor| {
         t.sizes().len() < 2 && (t.dtype().is_int() || t.dtype() == ir::DType::Bool)
     };
+    let scalars = |_: usize, t: &ir::Tensor| t.sizes().is_empty();
     let plain = model.graph(&bindings(&|_, _| false));
     let Err(reason) = plain else { return plain };
-    let attempts: [&dyn Fn(usize, &ir::Tensor) -> bool; 3] = [&integers, &vectors, &all_integers];
+    let attempts: [&dyn Fn(usize, &ir::Tensor) -> bool; 4] = [&integers, &vectors, &all_integers, &scalars];
     attempts.iter().find_map(|a| model.graph(&bindings(*a)).ok()).ok_or(reason)
 }

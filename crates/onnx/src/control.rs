@@ -1,4 +1,4 @@
-//! `If`, `Loop` and `Scan`, whose bodies are graphs: a condition that is known chooses its branch, another one chooses
+//! `If`, `Loop`, `Scan` and `SequenceMap`, whose bodies are graphs: a condition that is known chooses its branch, another one chooses
 //! between the results of both; loops are unrolled.
 //!
 //! Nothing in a graph has side effects, so both branches may be computed.
@@ -9,12 +9,12 @@ use tactician_ir::{
 
 use crate::import::{Import, Val};
 use crate::node::Node;
-use crate::proto::{GraphProto, NodeProto};
+use crate::proto::GraphProto;
 use crate::walk::{Scope, walk};
 
 /// Imports a node with nested graphs, which see the names of the scope.
 pub(crate) type ControlImporter =
-    for<'m> fn(&mut Import<'_>, &Node<'_>, &'m NodeProto, &Scope<'_, 'm>) -> Result<Vec<Val>, String>;
+    for<'m> fn(&mut Import<'_>, &Node<'m>, &Scope<'_, 'm>) -> Result<Vec<Val>, String>;
 
 /// The importer of an operator with nested graphs.
 pub(crate) fn importer(op: &str) -> Option<ControlImporter> {
@@ -22,13 +22,9 @@ pub(crate) fn importer(op: &str) -> Option<ControlImporter> {
         "If" => Some(branches),
         "Loop" => Some(unrolled_loop),
         "Scan" => Some(unrolled_scan),
+        "SequenceMap" => Some(sequence_map),
         _ => None,
     }
-}
-
-fn graph<'m>(node: &'m NodeProto, name: &str) -> Result<&'m GraphProto, String> {
-    let found = node.attribute.iter().find(|a| a.name == name).and_then(|a| a.g.as_ref());
-    found.ok_or_else(|| format!("its attribute `{name}` is missing"))
 }
 
 /// Imports a nested graph once, for these values of its inputs; gives its outputs.
@@ -38,9 +34,6 @@ fn body<'m>(
     scope: &Scope<'_, 'm>,
     inputs: Vec<Val>,
 ) -> Result<Vec<Val>, String> {
-    let cost = graph.node.len() + 1;
-    import.nested =
-        import.nested.checked_sub(cost).ok_or("its loops and branches have too many nodes in all")?;
     if graph.input.len() != inputs.len() {
         return Err(format!("its graph has {} inputs and is given {}", graph.input.len(), inputs.len()));
     }
@@ -57,7 +50,9 @@ fn body<'m>(
         inner.names.insert(&t.name, Val::Tensor(value));
     }
     let mut failed = Vec::new();
-    walk(import, &graph.node, &mut inner, &mut failed).map_err(|e| format!("in its graph: {e}"))?;
+    import.inside(graph.node.len(), |import| {
+        walk(import, &graph.node, &mut inner, &mut failed).map_err(|e| format!("in its graph: {e}"))
+    })?;
     if let Some(first) = failed.first() {
         return Err(format!("in its graph: {first}"));
     }
@@ -67,14 +62,9 @@ fn body<'m>(
     graph.output.iter().map(|o| output(&o.name)).collect()
 }
 
-fn branches<'m>(
-    import: &mut Import<'_>,
-    n: &Node<'_>,
-    proto: &'m NodeProto,
-    scope: &Scope<'_, 'm>,
-) -> Result<Vec<Val>, String> {
+fn branches<'m>(import: &mut Import<'_>, n: &Node<'m>, scope: &Scope<'_, 'm>) -> Result<Vec<Val>, String> {
     let condition = n.val(0)?.clone();
-    let (yes, no) = (graph(proto, "then_branch")?, graph(proto, "else_branch")?);
+    let (yes, no) = (n.graph("then_branch")?, n.graph("else_branch")?);
     if let Some(known) = import.known_bool(&condition) {
         return body(import, if known { yes } else { no }, scope, vec![]);
     }
@@ -138,11 +128,10 @@ fn zeros(import: &mut Import<'_>, ty: TensorType, name: &str) -> Result<Val, Str
 
 fn unrolled_loop<'m>(
     import: &mut Import<'_>,
-    n: &Node<'_>,
-    proto: &'m NodeProto,
+    n: &Node<'m>,
     scope: &Scope<'_, 'm>,
 ) -> Result<Vec<Val>, String> {
-    let inner = graph(proto, "body")?;
+    let inner = n.graph("body")?;
     let most = match n.known_ints(0, import)? {
         Some(l) => *l.first().ok_or("its number of steps is an empty tensor")?,
         None if n.given(0) => return Err("its number of steps depends on data".into()),
@@ -198,46 +187,126 @@ fn tensors(
     values.map(|v| import.tensor(&v, name)).collect()
 }
 
+/// What a scan walks along.
+struct Walk {
+    values: ValueId,
+    shape: Shape,
+    axis: usize,
+    backward: bool,
+}
+
+/// How a scan collects.
+struct Collect {
+    axis: i64,
+    backward: bool,
+}
+
 fn unrolled_scan<'m>(
     import: &mut Import<'_>,
-    n: &Node<'_>,
-    proto: &'m NodeProto,
+    n: &Node<'m>,
     scope: &Scope<'_, 'm>,
 ) -> Result<Vec<Val>, String> {
-    if import.opset < 9 {
-        return Err("its form before operator set 9, with a batch axis, is not supported".into());
+    let inner = n.graph("body")?;
+    // Until operator set 8 there is a batch axis in front of everything, and operand 0 are lengths.
+    let batched = import.opset < 9;
+    if batched && n.given(0) {
+        return Err("lengths of its sequences are not supported".into());
     }
-    let inner = graph(proto, "body")?;
-    let over = usize::try_from(n.int("num_scan_inputs", 0)).ok().filter(|&k| k > 0 && k <= n.inputs.len());
+    let operands = &n.inputs[usize::from(batched).min(n.inputs.len())..];
+    let over = usize::try_from(n.int("num_scan_inputs", 0)).ok().filter(|&k| k > 0 && k <= operands.len());
     let over = over.ok_or("`num_scan_inputs` does not fit its operands")?;
-    let carried = n.inputs.len() - over;
+    let carried = operands.len() - over;
     let collected = inner.output.len().checked_sub(carried).ok_or("its graph has too few outputs")?;
     let number = |name: &str, k: usize| n.ints(name).and_then(|l| l.get(k)).copied().unwrap_or(0);
     let mut inputs = Vec::with_capacity(over);
-    let mut count = None;
-    for k in 0..over {
-        let v = n.tensor(carried + k, import)?;
+    for (k, v) in operands[carried..].iter().enumerate() {
+        let v = import.tensor(v.as_ref().ok_or("an operand is missing")?, n.label)?;
         let shape = import.ty(v).shape;
-        let axis = n.axis(number("scan_input_axes", k), shape.rank())?;
-        let len = shape.dims()[axis].as_i64();
+        inputs.push(match batched {
+            true => Walk { values: v, shape, axis: 0, backward: number("directions", k) != 0 },
+            false => {
+                let axis = n.axis(number("scan_input_axes", k), shape.rank())?;
+                Walk { values: v, shape, axis, backward: number("scan_input_directions", k) != 0 }
+            }
+        });
+    }
+    let collect = |k: usize| match batched {
+        true => Collect { axis: 0, backward: false },
+        false => Collect {
+            axis: number("scan_output_axes", k),
+            backward: number("scan_output_directions", k) != 0,
+        },
+    };
+    let collects: Vec<Collect> = (0..collected).map(collect).collect();
+    let state: Vec<Val> = operands[..carried].iter().map(|v| v.clone().unwrap_or(Val::Nothing)).collect();
+    if !batched {
+        return scan(import, n, inner, scope, state, &inputs, &collects);
+    }
+    let batch = inputs.first().and_then(|w| w.shape.dims().first()).and_then(Dim::as_usize);
+    let batch = batch.ok_or("its batch is open or missing; give the input shapes (--shape)")?;
+    let mut results: Vec<Vec<ValueId>> = vec![Vec::new(); inner.output.len()];
+    for b in 0..batch {
+        let part = |import: &mut Import<'_>, v: ValueId| -> Result<ValueId, String> {
+            let mut shape = import.ty(v).shape;
+            if shape.dims().first().and_then(Dim::as_usize) != Some(batch) {
+                return Err(format!("its operands have other batches than {batch}"));
+            }
+            shape.0.remove(0);
+            let axes = vec![SliceAxis { axis: 0, start: Dim::from(b), len: Dim::known(1), step: 1 }];
+            let v = import.add(Op::Slice(Slice { axes }), &[v], n.label)?;
+            import.add(Op::Reshape(Reshape { shape }), &[v], n.label)
+        };
+        let inputs = inputs.iter().map(|w| {
+            let mut shape = w.shape.clone();
+            shape.0.remove(0);
+            Ok(Walk { values: part(import, w.values)?, shape, ..*w })
+        });
+        let inputs = inputs.collect::<Result<Vec<_>, String>>()?;
+        let mut given = Vec::with_capacity(state.len());
+        for v in &state {
+            let v = import.tensor(v, n.label)?;
+            given.push(Val::Tensor(part(import, v)?));
+        }
+        for (list, v) in results.iter_mut().zip(scan(import, n, inner, scope, given, &inputs, &collects)?) {
+            list.push(import.tensor(&v, n.label)?);
+        }
+    }
+    let join = |list: &Vec<ValueId>| {
+        let like = *list.first().ok_or("its batch is empty")?;
+        stacked(import, list, like, 0, n.label)
+    };
+    results.iter().map(join).collect()
+}
+
+/// One scan: its last state, then what it collected.
+fn scan<'m>(
+    import: &mut Import<'_>,
+    n: &Node<'_>,
+    inner: &'m GraphProto,
+    scope: &Scope<'_, 'm>,
+    mut state: Vec<Val>,
+    inputs: &[Walk],
+    collects: &[Collect],
+) -> Result<Vec<Val>, String> {
+    let carried = state.len();
+    let mut count = None;
+    for w in inputs {
+        let len = w.shape.dims().get(w.axis).ok_or("it walks along a scalar")?.as_i64();
         let len = len.ok_or("the axis that it walks along is open; give the input shapes (--shape)")?;
         if *count.get_or_insert(len) != len {
             return Err(format!("it walks along axes of {} and {len} elements", count.unwrap_or(0)));
         }
-        inputs.push((v, shape, axis));
     }
     let count = count.unwrap_or(0);
-    let mut state: Vec<Val> =
-        n.inputs.iter().take(carried).map(|v| v.clone().unwrap_or(Val::Nothing)).collect();
-    let mut steps: Vec<Vec<ValueId>> = vec![Vec::new(); collected];
+    let mut steps: Vec<Vec<ValueId>> = vec![Vec::new(); collects.len()];
     for step in 0..count {
         let mut given = state;
-        for (k, (v, shape, axis)) in inputs.iter().enumerate() {
-            let at = if number("scan_input_directions", k) == 0 { step } else { count - 1 - step };
-            let axes = vec![SliceAxis { axis: *axis, start: Dim::known(at), len: Dim::known(1), step: 1 }];
-            let part = import.add(Op::Slice(Slice { axes }), &[*v], n.label)?;
-            let mut shape = shape.clone();
-            shape.0.remove(*axis);
+        for w in inputs {
+            let at = if w.backward { count - 1 - step } else { step };
+            let axes = vec![SliceAxis { axis: w.axis, start: Dim::known(at), len: Dim::known(1), step: 1 }];
+            let part = import.add(Op::Slice(Slice { axes }), &[w.values], n.label)?;
+            let mut shape = w.shape.clone();
+            shape.0.remove(w.axis);
             given.push(Val::Tensor(import.add(Op::Reshape(Reshape { shape }), &[part], n.label)?));
         }
         let mut results = body(import, inner, scope, given)?.into_iter();
@@ -247,24 +316,53 @@ fn unrolled_scan<'m>(
         }
     }
     // As for loops, a step that is not taken tells types.
-    let like = match (collected, count) {
+    let like = match (collects.len(), count) {
         (0, _) | (_, 1..) => steps.iter().filter_map(|l| l.first().copied()).collect(),
         _ => {
             let mut given = state.clone();
-            for (v, shape, axis) in &inputs {
-                let (dtype, mut shape) = (import.ty(*v).dtype, shape.clone());
-                shape.0.remove(*axis);
+            for w in inputs {
+                let (dtype, mut shape) = (import.ty(w.values).dtype, w.shape.clone());
+                shape.0.remove(w.axis);
                 given.push(zeros(import, TensorType { dtype, shape }, n.label)?);
             }
             let results = body(import, inner, scope, given)?.into_iter();
             tensors(import, results.skip(carried), n.label)?
         }
     };
-    for (k, (list, &like)) in steps.iter_mut().zip(&like).enumerate() {
-        if number("scan_output_directions", k) != 0 {
+    for ((list, &like), c) in steps.iter_mut().zip(&like).zip(collects) {
+        if c.backward {
             list.reverse();
         }
-        state.push(stacked(import, list, like, number("scan_output_axes", k), n.label)?);
+        state.push(stacked(import, list, like, c.axis, n.label)?);
     }
     Ok(state)
+}
+
+/// Imports its graph for every element of a sequence.
+fn sequence_map<'m>(
+    import: &mut Import<'_>,
+    n: &Node<'m>,
+    scope: &Scope<'_, 'm>,
+) -> Result<Vec<Val>, String> {
+    let inner = n.graph("body")?;
+    let Val::Sequence(first) = n.val(0)? else { return Err("operand 0 is no sequence".into()) };
+    let mut out = vec![Vec::with_capacity(first.len()); inner.output.len()];
+    for k in 0..first.len() {
+        let at = |v: &Option<Val>| match v {
+            Some(Val::Sequence(list)) if list.len() == first.len() => Ok(list[k].clone()),
+            Some(Val::Sequence(list)) => {
+                Err(format!("it walks along sequences of {} and {} tensors", first.len(), list.len()))
+            }
+            Some(v) => Ok(v.clone()),
+            None => Err("an operand is missing".to_owned()),
+        };
+        let given = n.inputs.iter().map(at).collect::<Result<Vec<_>, _>>()?;
+        for (list, v) in out.iter_mut().zip(body(import, inner, scope, given)?) {
+            if matches!(v, Val::Sequence(_)) {
+                return Err("its graph gives a sequence, which would be one inside a sequence".into());
+            }
+            list.push(v);
+        }
+    }
+    Ok(out.into_iter().map(Val::Sequence).collect())
 }

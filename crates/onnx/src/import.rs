@@ -1,13 +1,15 @@
 //! Walks the model's nodes in topological order and adds their operations to a graph.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tactician_ir::{DType, Dim, Graph, Op, Symbols, Tensor, TensorType, ValueId};
+use tactician_ir::{DType, Dim, Graph, Op, Tensor, TensorType, ValueId};
 use tactician_reference::eval_op;
 
 use crate::error::{ImportError, UnsupportedNode};
+use crate::function::Functions;
+use crate::inputs::{Given, element};
 use crate::model::Model;
-use crate::proto::NodeProto;
+use crate::proto::{FunctionProto, NodeProto};
 use crate::tensor;
 use crate::walk::{Scope, check_operators, walk};
 
@@ -25,6 +27,8 @@ pub(crate) enum Val {
     Sequence(Vec<Val>),
     /// An optional value that is not there.
     Nothing,
+    /// Inside a function: an operand that the call leaves out.
+    Missing,
     /// The result of a node that could not be imported.
     Poison,
 }
@@ -34,14 +38,39 @@ pub(crate) struct Import<'m> {
     pub(crate) graph: Graph,
     pub(crate) opset: i64,
     pub(crate) folder: Option<&'m std::path::Path>,
-    /// Nodes inside branches and loops that may still be imported; an unrolled body counts every time.
-    pub(crate) nested: usize,
+    /// The model's own functions, and those that are being imported, outermost first.
+    pub(crate) functions: Functions<'m>,
+    pub(crate) active: Vec<&'m FunctionProto>,
+    /// Nodes inside branches, loops and functions that may still be imported; each counts whenever it is.
+    nested: usize,
+    /// How deep the present graph is nested.
+    depth: usize,
 }
 
-/// Most nodes that branches and unrolled loops may have in all.
+/// Most nodes that branches, unrolled loops and functions may have in all.
 const NESTED_NODES: usize = 100_000;
 
+/// How deep graphs and functions may be nested.
+const MOST_DEPTH: usize = 64;
+
 impl Import<'_> {
+    /// Imports a graph or function of so many nodes that stands for a node.
+    pub(crate) fn inside<T>(
+        &mut self,
+        nodes: usize,
+        body: impl FnOnce(&mut Self) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let left = self.nested.checked_sub(nodes + 1);
+        self.nested = left.ok_or("its loops, branches and functions have too many nodes in all")?;
+        if self.depth == MOST_DEPTH {
+            return Err(format!("its graphs and functions are nested deeper than {MOST_DEPTH}"));
+        }
+        self.depth += 1;
+        let result = body(self);
+        self.depth -= 1;
+        result
+    }
+
     /// Adds an operation; if all operands are small constants, its value.
     pub(crate) fn add(&mut self, op: Op, inputs: &[ValueId], name: &str) -> Result<ValueId, String> {
         let constants: Option<Vec<Tensor>> =
@@ -74,6 +103,7 @@ impl Import<'_> {
         match v {
             Val::Tensor(id) => Ok(*id),
             Val::Poison => Err("an operand was not imported".into()),
+            Val::Missing => Err("an operand is left out".into()),
             Val::Sequence(_) => Err("an operand is a sequence, a tensor is needed".into()),
             Val::Nothing => Err("an operand is an optional value that is not there".into()),
             Val::Dims { dims, scalar } => {
@@ -96,7 +126,7 @@ impl Import<'_> {
         match v {
             Val::Dims { dims, .. } => Some(dims.clone()),
             Val::Tensor(id) => self.ints_of(*id).map(|l| l.into_iter().map(Dim::known).collect()),
-            Val::Sequence(_) | Val::Nothing | Val::Poison => None,
+            Val::Sequence(_) | Val::Nothing | Val::Missing | Val::Poison => None,
         }
     }
 
@@ -120,7 +150,7 @@ impl Import<'_> {
 
 pub(crate) fn run(
     model: &Model,
-    symbols: &Symbols,
+    given: &[Given],
     values: &BTreeMap<String, Tensor>,
 ) -> Result<Graph, ImportError> {
     let proto = model.proto.graph.as_ref().expect("checked when the model was read");
@@ -128,9 +158,12 @@ pub(crate) fn run(
         graph: Graph::new(if proto.name.is_empty() { "network" } else { &proto.name }),
         opset: model.opset,
         folder: model.folder.as_deref(),
+        functions: Functions::new(&model.proto.functions),
+        active: Vec::new(),
         nested: NESTED_NODES,
+        depth: 0,
     };
-    check_operators(&proto.node)?;
+    check_operators(&proto.node, &import.functions)?;
     if !proto.sparse_initializer.is_empty() {
         return Err(ImportError::Malformed {
             problem: "it has sparse initialisers, which are not supported".into(),
@@ -138,16 +171,27 @@ pub(crate) fn run(
     }
 
     let mut scope = Scope::new(None);
-    for i in model.inputs() {
-        if let Some(value) = values.get(&i.name) {
-            let constant = import.constant(&i.name, value.clone());
-            scope.names.insert(&i.name, Val::Tensor(constant));
-            continue;
-        }
-        let ty = TensorType { dtype: i.dtype, shape: i.shape.bind(symbols) };
-        let value = import.graph.add_input(&i.name, ty);
-        let value = value.map_err(|e| ImportError::Input { name: i.name.clone(), problem: e.to_string() })?;
-        scope.names.insert(&i.name, Val::Tensor(value));
+    let mut taken = BTreeSet::new();
+    for (i, given) in model.inputs().iter().zip(given) {
+        let mut one = |name: &str, ty: &TensorType| {
+            if !taken.insert(name.to_owned()) {
+                return Err(ImportError::Duplicate { name: name.to_owned() });
+            }
+            if let Some(value) = values.get(name) {
+                return Ok(Val::Tensor(import.constant(name, value.clone())));
+            }
+            let value = import.graph.add_input(name, ty.clone()).map(Val::Tensor);
+            value.map_err(|e| ImportError::Input { name: name.to_owned(), problem: e.to_string() })
+        };
+        let value = match given {
+            Given::Tensor(ty) => one(&i.name, ty)?,
+            Given::Sequence(list) => {
+                let parts = list.iter().enumerate().map(|(k, ty)| one(&element(&i.name, k), ty));
+                Val::Sequence(parts.collect::<Result<_, _>>()?)
+            }
+            Given::Nothing => Val::Nothing,
+        };
+        scope.names.insert(&i.name, value);
     }
     for t in &proto.initializer {
         let constant = tensor::convert(t, import.folder)?;
@@ -164,10 +208,19 @@ pub(crate) fn run(
     for o in &proto.output {
         let undefined =
             || ImportError::Undefined { node: "the graph's outputs".into(), value: o.name.clone(), hint: "" };
-        let value = scope.get(&o.name).cloned().ok_or_else(undefined)?;
-        let value = import.tensor(&value, &o.name);
-        let value = value.map_err(|problem| ImportError::Input { name: o.name.clone(), problem })?;
-        import.graph.mark_output(&o.name, value);
+        let mut one = |name: &str, value: &Val| {
+            let value = import.tensor(value, name);
+            let value = value.map_err(|problem| ImportError::Input { name: name.to_owned(), problem })?;
+            import.graph.mark_output(name, value);
+            Ok(())
+        };
+        match scope.get(&o.name).ok_or_else(undefined)? {
+            Val::Nothing => {}
+            Val::Sequence(list) => {
+                list.iter().enumerate().try_for_each(|(k, v)| one(&element(&o.name, k), v))?;
+            }
+            value => one(&o.name, value)?,
+        }
     }
     import.graph.remove_dead();
     Ok(import.graph)
@@ -178,11 +231,15 @@ pub(crate) fn label(node: &NodeProto) -> String {
     if node.name.is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name.clone() }
 }
 
+/// A domain, empty if it is ONNX's own.
+pub(crate) fn domain(name: &str) -> &str {
+    if name == "ai.onnx" { "" } else { name }
+}
+
 /// A node's operator, with its domain unless that is ONNX's own.
 pub(crate) fn operator(node: &NodeProto) -> String {
-    if node.domain.is_empty() || node.domain == "ai.onnx" {
-        node.op_type.clone()
-    } else {
-        format!("{}.{}", node.domain, node.op_type)
+    match domain(&node.domain) {
+        "" => node.op_type.clone(),
+        domain => format!("{domain}.{}", node.op_type),
     }
 }

@@ -7,9 +7,12 @@
 //! A private dependency of the public crate. Weights stay in the mapped file: constants point into it.
 
 mod control;
+mod data;
 mod error;
 mod external;
+mod function;
 mod import;
+mod inputs;
 mod model;
 mod node;
 mod ops;
@@ -17,9 +20,10 @@ mod proto;
 mod tensor;
 mod walk;
 
+pub use data::{Value, read_value};
 pub use error::{ImportError, UnsupportedNode};
-pub use model::{Model, ModelInput, ShapeBindings};
-pub use tensor::read_tensor;
+pub use inputs::{ModelInput, ShapeBindings, ValueKind};
+pub use model::Model;
 
 #[cfg(test)]
 mod tests;
@@ -28,3 +32,7 @@ mod tests;
 mod composed_tests;
 #[cfg(test)]
 mod control_tests;
+#[cfg(test)]
+mod function_tests;
+#[cfg(test)]
+mod inputs_tests;

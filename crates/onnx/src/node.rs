@@ -3,7 +3,7 @@
 use tactician_ir::{Dim, Tensor, ValueId};
 
 use crate::import::{Import, Val};
-use crate::proto::{AttributeProto, NodeProto};
+use crate::proto::{AttributeProto, GraphProto, NodeProto};
 use crate::tensor;
 
 /// A node with its operands looked up.
@@ -11,11 +11,19 @@ pub(crate) struct Node<'a> {
     pub(crate) proto: &'a NodeProto,
     pub(crate) label: &'a str,
     pub(crate) inputs: &'a [Option<Val>],
+    /// By name.
+    pub(crate) attributes: &'a [(&'a str, &'a AttributeProto)],
 }
 
-impl Node<'_> {
-    fn attribute(&self, name: &str) -> Option<&AttributeProto> {
-        self.proto.attribute.iter().find(|a| a.name == name)
+impl<'a> Node<'a> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<&'a AttributeProto> {
+        self.attributes.iter().find(|(n, _)| *n == name).map(|(_, a)| *a)
+    }
+
+    /// An attribute that is a graph.
+    pub(crate) fn graph(&self, name: &str) -> Result<&'a GraphProto, String> {
+        let found = self.attribute(name).and_then(|a| a.g.as_ref());
+        found.ok_or_else(|| format!("its attribute `{name}` is missing"))
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {

@@ -11,6 +11,31 @@ pub(crate) struct ModelProto {
     pub(crate) graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
     pub(crate) opset_import: Vec<OperatorSetId>,
+    #[prost(message, repeated, tag = "25")]
+    pub(crate) functions: Vec<FunctionProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct FunctionProto {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) input: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    pub(crate) output: Vec<String>,
+    #[prost(string, repeated, tag = "6")]
+    pub(crate) attribute: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) node: Vec<NodeProto>,
+    #[prost(message, repeated, tag = "9")]
+    pub(crate) opset_import: Vec<OperatorSetId>,
+    #[prost(string, tag = "10")]
+    pub(crate) domain: String,
+    /// Attributes with their defaults.
+    #[prost(message, repeated, tag = "11")]
+    pub(crate) attribute_proto: Vec<AttributeProto>,
+    #[prost(string, tag = "13")]
+    pub(crate) overload: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -51,6 +76,9 @@ pub(crate) struct NodeProto {
     pub(crate) attribute: Vec<AttributeProto>,
     #[prost(string, tag = "7")]
     pub(crate) domain: String,
+    /// Which of several functions of one name and domain it calls.
+    #[prost(string, tag = "8")]
+    pub(crate) overload: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -73,6 +101,9 @@ pub(crate) struct AttributeProto {
     pub(crate) ints: Vec<i64>,
     #[prost(bytes = "bytes", repeated, tag = "9")]
     pub(crate) strings: Vec<Bytes>,
+    /// Inside a function: the function's attribute whose value this is.
+    #[prost(string, tag = "21")]
+    pub(crate) ref_attr_name: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -121,6 +152,37 @@ pub(crate) struct ValueInfo {
 pub(crate) struct TypeProto {
     #[prost(message, optional, tag = "1")]
     pub(crate) tensor: Option<TensorTypeProto>,
+    #[prost(message, optional, boxed, tag = "4")]
+    pub(crate) sequence: Option<Box<ElementTypeProto>>,
+    #[prost(message, optional, boxed, tag = "9")]
+    pub(crate) optional: Option<Box<ElementTypeProto>>,
+}
+
+/// `TypeProto.Sequence` and `TypeProto.Optional`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ElementTypeProto {
+    #[prost(message, optional, boxed, tag = "1")]
+    pub(crate) elem_type: Option<Box<TypeProto>>,
+}
+
+/// A sequence of tensors in a file of its own (onnx/onnx-data.proto).
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SequenceProto {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) tensor_values: Vec<TensorProto>,
+}
+
+/// A tensor or a sequence of tensors, or neither, in a file of its own (onnx/onnx-data.proto).
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct OptionalProto {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) tensor_value: Option<TensorProto>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) sequence_value: Option<SequenceProto>,
 }
 
 #[derive(Clone, PartialEq, Message)]

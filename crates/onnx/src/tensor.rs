@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use prost::Message;
 use tactician_ir::{DType, MAX_ELEMENTS, Tensor};
 
 use crate::error::ImportError;
@@ -30,16 +28,6 @@ pub(crate) fn dtype(number: i32) -> Result<DType, String> {
         8 => return Err("strings are not supported".into()),
         n => return Err(format!("element type {n} is not supported")),
     })
-}
-
-/// Reads a tensor in ONNX's own form (a serialised `TensorProto`, the `.pb` files of its test data): its name and value.
-///
-/// # Errors
-/// When the bytes are no tensor, its elements have a type that is not supported, or its data lie in another file.
-pub fn read_tensor(bytes: &[u8]) -> Result<(String, Tensor), ImportError> {
-    let proto = TensorProto::decode(Bytes::copy_from_slice(bytes))
-        .map_err(|e| ImportError::Malformed { problem: e.to_string() })?;
-    Ok((proto.name.clone(), convert(&proto, None)?))
 }
 
 /// A tensor; raw data are shared with the model's bytes, external data with their file.

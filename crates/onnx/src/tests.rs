@@ -17,7 +17,7 @@ pub(crate) fn value(name: &str, dims: &[&str]) -> ValueInfo {
         })
         .collect();
     let tensor = TensorTypeProto { elem_type: 1, shape: Some(ShapeProto { dim }) };
-    ValueInfo { name: name.into(), r#type: Some(TypeProto { tensor: Some(tensor) }) }
+    ValueInfo { name: name.into(), r#type: Some(TypeProto { tensor: Some(tensor), ..Default::default() }) }
 }
 
 pub(crate) fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
@@ -77,6 +77,7 @@ pub(crate) fn model(
             output: vec![value(output, &[])],
             ..Default::default()
         }),
+        functions: vec![],
     }
 }
 
@@ -163,12 +164,14 @@ fn operands_before_opset_7_broadcast_from_an_axis_on() {
 #[test]
 fn tensors_in_the_standards_form_are_read() {
     let t = floats("w", &[2, 3]);
-    let (name, read) = read_tensor(&t.encode_to_vec()).unwrap();
-    assert_eq!((name.as_str(), read.sizes()), ("w", [2, 3].as_slice()));
-    assert_eq!(read.values::<f32>().unwrap().as_ref(), t.float_data);
-    assert!(read_tensor(&[0xff, 0xff]).is_err());
+    let read = |bytes: &[u8]| read_value(bytes, ValueKind::Tensor);
+    let (name, value) = read(&t.encode_to_vec()).unwrap();
+    let Value::Tensor(value) = value else { panic!() };
+    assert_eq!((name.as_str(), value.sizes()), ("w", [2, 3].as_slice()));
+    assert_eq!(value.values::<f32>().unwrap().as_ref(), t.float_data);
+    assert!(read(&[0xff, 0xff]).is_err());
     let strings = TensorProto { data_type: 8, ..floats("s", &[1]) };
-    assert!(read_tensor(&strings.encode_to_vec()).unwrap_err().to_string().contains("strings"));
+    assert!(read(&strings.encode_to_vec()).unwrap_err().to_string().contains("strings"));
 }
 
 #[test]
@@ -234,8 +237,11 @@ fn bad_models_are_refused_with_reasons() {
     );
     check(&model(x(), vec![], vec![node("Relu", &["x"], "y")], "z"), &["`z`"]);
     let mut old = model(x(), vec![], vec![node("Relu", &["x"], "y")], "y");
+    old.opset_import[0].version = 0;
+    check(&old, &["operator set 0", "1"]);
+    let mut old = model(x(), vec![], vec![node("Clip", &["x"], "y")], "y");
     old.opset_import[0].version = 5;
-    check(&old, &["operator set 5", "6"]);
+    check(&old, &["Clip", "operator set 5", "version_converter"]);
     let mut short = floats("w", &[2, 2]);
     short.float_data.pop();
     check(&model(x(), vec![short], vec![node("MatMul", &["x", "w"], "y")], "y"), &["`w`", "16 bytes"]);

@@ -3,20 +3,42 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::error::{ImportError, UnsupportedNode};
+use crate::function::{self, Functions};
 use crate::import::{Import, Val, label, operator};
 use crate::node::Node;
-use crate::proto::NodeProto;
+use crate::proto::{AttributeProto, FunctionProto, NodeProto};
 use crate::{control, ops};
 
 /// The names that a graph defines, and those of the graphs around it.
 pub(crate) struct Scope<'s, 'm> {
     pub(crate) names: HashMap<&'m str, Val>,
     outer: Option<&'s Scope<'s, 'm>>,
+    /// Of a function: its attributes.
+    attributes: HashMap<&'m str, &'m AttributeProto>,
 }
 
 impl<'s, 'm> Scope<'s, 'm> {
     pub(crate) fn new(outer: Option<&'s Scope<'s, 'm>>) -> Self {
-        Scope { names: HashMap::new(), outer }
+        Scope { names: HashMap::new(), outer, attributes: HashMap::new() }
+    }
+
+    /// The scope of a function, which sees nothing around it.
+    pub(crate) fn of_function(attributes: HashMap<&'m str, &'m AttributeProto>) -> Self {
+        Scope { attributes, ..Scope::new(None) }
+    }
+
+    /// An attribute of the function around.
+    fn attribute(&self, name: &str) -> Option<&'m AttributeProto> {
+        self.attributes.get(name).copied().or_else(|| self.outer.and_then(|o| o.attribute(name)))
+    }
+
+    /// A node's attributes by name. Those that refer to a function's have its value, or are not there.
+    fn attributes(&self, node: &'m NodeProto) -> Vec<(&'m str, &'m AttributeProto)> {
+        let value = |a: &'m AttributeProto| match a.ref_attr_name.as_str() {
+            "" => Some(a),
+            name => self.attribute(name),
+        };
+        node.attribute.iter().filter_map(|a| Some((a.name.as_str(), value(a)?))).collect()
     }
 
     /// What a name stands for, the innermost definition first.
@@ -35,16 +57,20 @@ pub(crate) fn walk<'m>(
     for at in order(nodes, scope)? {
         let node = &nodes[at];
         let label = label(node);
-        let named = |name: &String| if name.is_empty() { None } else { scope.get(name).cloned() };
+        let there = |v: &&Val| !matches!(v, Val::Missing);
+        let named =
+            |name: &String| if name.is_empty() { None } else { scope.get(name).filter(there).cloned() };
         let inputs: Vec<Option<Val>> = node.input.iter().map(named).collect();
         let poisoned = inputs.iter().flatten().any(|v| matches!(v, Val::Poison));
         let results = if poisoned {
             Ok(vec![])
         } else {
-            let n = Node { proto: node, label: &label, inputs: &inputs };
-            match control::importer(&operator(node)) {
-                Some(f) => f(import, &n, node, scope),
-                None => ops::import(import, &n),
+            let attributes = scope.attributes(node);
+            let n = Node { proto: node, label: &label, inputs: &inputs, attributes: &attributes };
+            match (import.functions.of(node), control::importer(&operator(node))) {
+                (Some(f), _) => function::call(import, f, &n),
+                (None, Some(f)) => f(import, &n, scope),
+                (None, None) => ops::import(import, &n),
             }
         };
         let mut results = match results {
@@ -82,17 +108,29 @@ fn captured<'m>(node: &'m NodeProto, out: &mut BTreeSet<&'m str>) {
     }
 }
 
-/// Refuses all nodes with unknown operators at once.
-pub(crate) fn check_operators(nodes: &[NodeProto]) -> Result<(), ImportError> {
-    let unknown: Vec<UnsupportedNode> = nodes
-        .iter()
-        .filter(|n| !ops::known(&operator(n)) && control::importer(&operator(n)).is_none())
-        .map(|n| UnsupportedNode {
-            name: label(n),
-            op: operator(n),
-            reason: "this operator is not supported".into(),
-        })
-        .collect();
+/// Refuses all nodes with unknown operators at once, those of the functions that are called included.
+pub(crate) fn check_operators(nodes: &[NodeProto], functions: &Functions<'_>) -> Result<(), ImportError> {
+    let mut unknown = Vec::new();
+    let mut called: Vec<&FunctionProto> = Vec::new();
+    let mut list = nodes;
+    let mut next = 0;
+    loop {
+        for n in list {
+            let op = operator(n);
+            match functions.of(n) {
+                Some(f) if called.iter().any(|c| std::ptr::eq(*c, f)) => {}
+                Some(f) => called.push(f),
+                None if ops::known(&op) || control::importer(&op).is_some() => {}
+                None => unknown.push(UnsupportedNode {
+                    name: label(n),
+                    op,
+                    reason: "this operator is not supported".into(),
+                }),
+            }
+        }
+        let Some(f) = called.get(next) else { break };
+        (list, next) = (&f.node, next + 1);
+    }
     if unknown.is_empty() { Ok(()) } else { Err(ImportError::Unsupported { nodes: unknown }) }
 }
 

@@ -61,9 +61,31 @@ pub(crate) fn known(op: &str) -> bool {
     importer(op).is_some()
 }
 
+/// Operators whose forms before some operator set, of those that are read, are not supported.
+const CHANGED: &[(&str, i64)] = &[
+    ("Cast", 6),
+    ("Clip", 6),
+    ("Concat", 4),
+    ("GRU", 3),
+    ("GlobalLpPool", 2),
+    ("LpPool", 2),
+    ("Pad", 2),
+    ("Selu", 6),
+    ("Split", 2),
+    ("Tile", 6),
+    ("Upsample", 6),
+];
+
 /// Imports a node.
 pub(crate) fn import(import: &mut Import<'_>, node: &Node<'_>) -> Result<Vec<Val>, String> {
-    importer(&operator(node.proto)).ok_or("this operator is not supported")?(import, node)
+    let op = operator(node.proto);
+    if CHANGED.iter().any(|(name, since)| *name == op && import.opset < *since) {
+        return Err(format!(
+            "its form of operator set {} is not supported; convert the model with onnx.version_converter",
+            import.opset
+        ));
+    }
+    importer(&op).ok_or("this operator is not supported")?(import, node)
 }
 
 /// One output.

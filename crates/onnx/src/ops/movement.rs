@@ -229,7 +229,7 @@ fn gather(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
         let scalar = match n.val(1)? {
             Val::Tensor(v) => i.ty(*v).rank() == 0,
             Val::Dims { scalar, .. } => *scalar,
-            Val::Sequence(_) | Val::Nothing | Val::Poison => false,
+            Val::Sequence(_) | Val::Nothing | Val::Missing | Val::Poison => false,
         };
         let picked =
             at.iter().map(|&k| n.axis(k, dims.len()).map(|k| dims[k].clone())).collect::<Result<_, _>>()?;

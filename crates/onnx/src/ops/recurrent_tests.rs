@@ -10,7 +10,7 @@ use crate::{ImportError, Model, ShapeBindings};
 fn value(name: &str, elem_type: i32, dims: &[i64]) -> ValueInfo {
     let dim = dims.iter().map(|&n| DimProto { value: Some(n), param: None }).collect();
     let tensor = TensorTypeProto { elem_type, shape: Some(ShapeProto { dim }) };
-    ValueInfo { name: name.into(), r#type: Some(TypeProto { tensor: Some(tensor) }) }
+    ValueInfo { name: name.into(), r#type: Some(TypeProto { tensor: Some(tensor), ..Default::default() }) }
 }
 
 fn int(name: &str, i: i64) -> AttributeProto {
@@ -43,7 +43,7 @@ fn import(
         ..Default::default()
     };
     let opset_import = vec![OperatorSetId { domain: String::new(), version: 14 }];
-    let model = ModelProto { ir_version: 7, graph: Some(graph), opset_import };
+    let model = ModelProto { ir_version: 7, graph: Some(graph), opset_import, functions: vec![] };
     Model::from_bytes(model.encode_to_vec())?.graph(&ShapeBindings::default())
 }
 
