@@ -378,7 +378,7 @@ impl Assembly<'_> {
             predicted_us,
             steps,
             values,
-            record_bytes: 0,
+            ..PlanMeta::default()
         };
         Plan::new(meta, self.constant_bytes)
             .map_err(|e| BuildError::Bug { what: format!("the assembled plan does not validate: {e}") })

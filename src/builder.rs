@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tactician_device::Device;
 use tactician_ir::{DType, Graph, Problem, TensorType, Verified};
 use tactician_passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
-use tactician_plan::Plan;
+use tactician_plan::{Plan, SizeRange};
 use tactician_select::Budget;
 use tactician_tactics::{HOST_FAMILY, TacticFilter};
 use tactician_tune::{
@@ -15,6 +15,7 @@ use tactician_tune::{
 };
 
 use crate::devices::DeviceName;
+use crate::dynamic::{Profile, TunedProfiles, shapes_at};
 use crate::error::BuildError;
 use crate::network::{Network, Shapes};
 use crate::regions::{Offer, reformat_problems, spared, to_measure};
@@ -39,6 +40,7 @@ pub struct Builder<'a> {
     device: Option<Arc<dyn Device>>,
     named: Option<DeviceName>,
     shapes: Shapes,
+    profiles: Vec<Profile>,
     precision: DType,
     tf32: Option<bool>,
     tactics: Option<TacticFilter>,
@@ -67,6 +69,7 @@ impl<'a> Builder<'a> {
             device: None,
             named: None,
             shapes: Shapes::new(),
+            profiles: Vec::new(),
             precision: DType::F32,
             tf32: None,
             tactics: None,
@@ -115,6 +118,36 @@ impl<'a> Builder<'a> {
     /// The shape of an input whose sizes are open.
     pub fn shape(mut self, input: &str, sizes: &[usize]) -> Self {
         self.shapes.insert(input.to_owned(), sizes.to_vec());
+        self
+    }
+
+    /// Adds a profile: ranges of shapes that the plan shall serve. It is tuned at the usual shapes of each profile; a run takes
+    /// the profile that its shapes fit, and of several the one tuned nearest by. See [`crate::DynamicEngine`] for how such a plan
+    /// runs.
+    ///
+    /// ```
+    /// use tactician::ir::{DType, Shape, TensorType};
+    /// use tactician::{Builder, DynamicEngine, Network, NetworkBuilder, Profile, Tensor};
+    ///
+    /// let mut g = tactician::ir::Graph::new("open");
+    /// let x = g.add_input("x", TensorType { dtype: DType::F32, shape: ["N", "C"].into_iter().collect::<Shape>() })?;
+    /// let y = g.add(tactician::ir::Op::Softmax(tactician::ir::Softmax { axis: 1, log: false }), &[x], "softmax")?;
+    /// g.mark_output("y", y);
+    /// let net = Network::from_graph(g);
+    ///
+    /// let profile = Profile::new().input("x", &[1, 10], &[8, 10], &[64, 10]);
+    /// let builder = Builder::new().threads(1).profile(profile);
+    /// let plan = builder.build(&net)?;
+    /// let engine = DynamicEngine::new(plan, tactician::DeviceName::Cpu.open(Some(1))?)?;
+    /// let mut context = engine.new_context()?;
+    /// for rows in [1, 8, 33] {
+    ///     let outputs = context.run(&[("x", &Tensor::new(&[rows, 10], &vec![0.0f32; rows * 10])?)])?;
+    ///     assert_eq!(outputs[0].1.shape(), [rows, 10]);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profiles.push(profile);
         self
     }
 
@@ -192,7 +225,34 @@ impl<'a> Builder<'a> {
     /// When the network cannot be imported, has open sizes, or has a region that no tactic serves.
     pub fn build(self, network: &Network) -> Result<Plan, BuildError> {
         let budget = self.budget;
-        self.tune(network)?.plan_within(budget)
+        match self.profiles.is_empty() {
+            true => self.tune(network)?.plan_within(budget),
+            false => self.tune_profiles(network)?.plan_within(budget),
+        }
+    }
+
+    /// Measures once at the usual shapes of every profile; the result makes plans for any budget and all their shapes.
+    ///
+    /// # Errors
+    /// As [`Builder::build`], and when there is no profile or one contradicts the network.
+    pub fn tune_profiles(mut self, network: &Network) -> Result<TunedProfiles, BuildError> {
+        let inputs = network.inputs();
+        let fixed = self.shapes.clone();
+        let ranges: Result<Vec<_>, BuildError> =
+            std::mem::take(&mut self.profiles).iter().map(|p| p.ranges(&inputs, &fixed)).collect();
+        let mut list = Vec::new();
+        for ranges in ranges? {
+            // What could not be bound at the ends is not worth measuring for.
+            for end in [|r: &SizeRange| r.min, |r: &SizeRange| r.max] {
+                check_bound(&network.bind(&shapes_at(&inputs, &ranges, end))?)?;
+            }
+            self.shapes = shapes_at(&inputs, &ranges, |r| r.opt);
+            list.push((ranges, self.measure(network)?));
+        }
+        if list.is_empty() {
+            return Err(BuildError::NoProfile);
+        }
+        Ok(TunedProfiles { network: network.clone(), list })
     }
 
     /// Measures once; the result makes plans for any budget.
@@ -200,6 +260,10 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// As [`Builder::build`].
     pub fn tune(mut self, network: &Network) -> Result<Tuned, BuildError> {
+        self.measure(network)
+    }
+
+    fn measure(&mut self, network: &Network) -> Result<Tuned, BuildError> {
         let start = Instant::now();
         let device = self.open()?;
         if let Some(path) = &self.table {
@@ -231,13 +295,13 @@ impl<'a> Builder<'a> {
         let all: Vec<Problem> = problems.iter().chain(reformats.values()).cloned().collect();
         let report =
             tune_or_cross(device.as_ref(), &all, &catalogue, &spared, &mut table, &mut self.tuning, progress);
-        let policy = self.policy.map_or_else(|| "measured".to_owned(), |p| p.name().to_owned());
-        if let Some(model) = self.model
+        let policy = self.policy.as_ref().map_or_else(|| "measured".to_owned(), |p| p.name().to_owned());
+        if let Some(model) = &self.model
             && !self.tuning.frozen
         {
             table.measured_for(Purpose {
-                model,
-                shapes: self.shapes,
+                model: model.clone(),
+                shapes: self.shapes.clone(),
                 precision: self.precision,
                 tf32: self.tuning.tf32,
                 tactics: self.tuning.tactics.to_string(),
@@ -268,7 +332,7 @@ impl<'a> Builder<'a> {
             report,
             times,
             precision: self.precision,
-            tuning: self.tuning,
+            tuning: self.tuning.clone(),
             instance: OnceLock::new(),
             measured: true,
         })
@@ -324,28 +388,40 @@ impl<'a> Builder<'a> {
 
     /// The device to build for.
     fn open(&mut self) -> Result<Arc<dyn Device>, BuildError> {
-        Ok(match (self.device.take(), self.named) {
+        let device = match (self.device.take(), self.named) {
             (Some(d), _) => d,
             (None, Some(name)) => name.open(self.threads)?,
             (None, None) => DeviceName::best(self.threads)?,
-        })
+        };
+        self.device = Some(device.clone());
+        Ok(device)
     }
 
     /// The canonical graph in the precision asked for; takes the options that override those of tuning.
     fn prepare(&mut self, network: &Network) -> Result<Verified<Graph>, BuildError> {
-        let graph = network.bind(&self.shapes)?;
-        check_bound(&graph)?;
-        let (mut graph, _) = canonicalize(graph)?;
-        if self.precision != DType::F32 {
-            (graph, _) = canonicalize(lower(&graph, self.precision)?)?;
-        }
-        check_full(&graph)?;
+        let graph = canonical(network, &self.shapes, self.precision)?;
         self.tuning.tf32 = self.tf32.unwrap_or(self.tuning.tf32);
         if let Some(filter) = self.tactics.take() {
             self.tuning.tactics = filter;
         }
         Ok(graph)
     }
+}
+
+/// The canonical graph of a network for some shapes.
+pub(crate) fn canonical(
+    network: &Network,
+    shapes: &Shapes,
+    precision: DType,
+) -> Result<Verified<Graph>, BuildError> {
+    let graph = network.bind(shapes)?;
+    check_bound(&graph)?;
+    let (mut graph, _) = canonicalize(graph)?;
+    if precision != DType::F32 {
+        (graph, _) = canonicalize(lower(&graph, precision)?)?;
+    }
+    check_full(&graph)?;
+    Ok(graph)
 }
 
 /// How long the stages took.

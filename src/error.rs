@@ -43,6 +43,32 @@ pub enum BuildError {
         /// The inputs that have them.
         inputs: String,
     },
+    /// A profile that contradicts itself or the network.
+    #[error("the profile's input `{name}`: {problem}")]
+    Profile {
+        /// The input.
+        name: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// No profile was given.
+    #[error("there is no profile to tune for: give one with `.profile(..)` or `--profile NAME=MIN:OPT:MAX`")]
+    NoProfile,
+    /// A plan that keeps no network.
+    #[error("the plan of `{network}` is for fixed shapes; build it with profiles for others")]
+    FixedShapes {
+        /// The network's name.
+        network: String,
+    },
+    /// The network that a plan keeps cannot be read.
+    #[error("the network in the plan is damaged: {what}; build the plan again")]
+    Kept {
+        /// What is wrong.
+        what: String,
+    },
+    /// Profiles that do not fit the plan: our mistake.
+    #[error(transparent)]
+    Plan(#[from] tactician_plan::LoadError),
     /// An operation that computes with a tensor without elements, which no kernel is made for.
     #[error("`{node}` reads `{name}` of shape {shape}, which has no elements; build for sizes of at least 1")]
     Empty {

@@ -11,6 +11,7 @@
 mod assemble;
 mod builder;
 mod devices;
+mod dynamic;
 mod error;
 mod explain;
 pub mod export;
@@ -31,6 +32,7 @@ mod memory_tests;
 
 pub use builder::{BuildTimes, Builder, DEFAULT_WORKSPACE, HostRegion};
 pub use devices::DeviceName;
+pub use dynamic::{DynamicContext, DynamicEngine, DynamicError, Profile, TunedProfiles};
 pub use error::BuildError;
 pub use explain::breakpoints;
 pub use network::{InputInfo, Network};
@@ -47,7 +49,9 @@ pub use tactician_passes as passes;
 pub use tactician_passes::{
     FusionPolicy, Greedy, IoSaved, Largest, NoFusion, POLICIES, TensorRt, policy_named,
 };
-pub use tactician_plan::{LoadError, MAGIC as PLAN_MAGIC, Needs, Place, Plan, PlanMeta, SaveError, Step};
+pub use tactician_plan::{
+    LoadError, MAGIC as PLAN_MAGIC, Needs, Place, Plan, PlanMeta, SaveError, SizeRange, Step,
+};
 pub use tactician_reference as reference;
 pub use tactician_report as report;
 pub use tactician_runtime as runtime;

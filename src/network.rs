@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use tactician_ir::{DType, Graph, Shape, Symbols, TensorType};
 use tactician_onnx::{ImportError, Model, ShapeBindings};
+use tactician_plan::{NetworkForm, Plan, Section};
 
+use crate::dynamic::kept;
 use crate::error::BuildError;
 
 /// A network: from an ONNX file, or built by hand.
@@ -50,6 +52,27 @@ impl Network {
     /// When the bytes are no ONNX model.
     pub fn from_onnx_bytes(bytes: Vec<u8>) -> Result<Network, ImportError> {
         Ok(Network { source: Source::Onnx(Arc::new(Model::from_bytes(bytes)?)) })
+    }
+
+    /// Reads the network that a plan for open shapes keeps.
+    pub(crate) fn from_plan(plan: &Plan) -> Result<Network, BuildError> {
+        let section = plan.network().clone();
+        Ok(match plan.meta.network_form {
+            NetworkForm::Onnx => {
+                let model = Model::from_owner(Kept(section))?;
+                Network { source: Source::Onnx(Arc::new(model)) }
+            }
+            NetworkForm::Graph => Network::from_graph(kept::read(section)?),
+            NetworkForm::None => return Err(BuildError::FixedShapes { network: plan.meta.network.clone() }),
+        })
+    }
+
+    /// The network as a plan for open shapes keeps it.
+    pub(crate) fn for_plan(&self) -> Result<(NetworkForm, Vec<u8>), BuildError> {
+        Ok(match &self.source {
+            Source::Onnx(m) => (NetworkForm::Onnx, m.whole()?),
+            Source::Graph(g) => (NetworkForm::Graph, kept::write(g)),
+        })
     }
 
     /// A network from a graph, such as `NetworkBuilder` makes.
@@ -126,6 +149,15 @@ impl Network {
                 Ok(g.bind(&symbols)?)
             }
         }
+    }
+}
+
+/// A plan's section as an owner of bytes.
+struct Kept(Arc<Section>);
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
     }
 }
 

@@ -75,6 +75,8 @@ pub struct Swap {
 pub struct Refined {
     /// The plan.
     pub plan: Plan,
+    /// What it is the plan of.
+    pub selection: Selection,
     /// Median latency of the plan as it was selected, in microseconds.
     pub before_us: f64,
     /// Median latency of the plan now, in microseconds.
@@ -155,7 +157,7 @@ impl Tuned {
         let mut record = self.explain(&selection, budget, &plan);
         record.totals.measured_us = Some(after_us);
         let plan = plan.with_record(packed(&record));
-        Ok(Refined { plan, before_us, after_us, tried, swaps, time: start.elapsed() })
+        Ok(Refined { plan, selection, before_us, after_us, tried, swaps, time: start.elapsed() })
     }
 
     /// A context that runs a plan on random inputs.

@@ -27,6 +27,8 @@ pub struct Settled {
     pub untuned_predicted_us: Option<f64>,
     /// Whether the plan of heuristics was clearly faster, and so is the one that stays.
     pub untuned_stays: bool,
+    /// What the plan of heuristics is the plan of, where that one stays.
+    pub untuned: Option<Selection>,
 }
 
 /// Length of the measurement of whole runs.
@@ -53,6 +55,7 @@ impl Tuned {
             untuned_us: None,
             untuned_predicted_us: None,
             untuned_stays: false,
+            untuned: None,
         };
         if let Some((untuned, other)) = self.untuned_beside(&settled.plan, budget)
             && let Ok(mut rival) = self.ready(&other)
@@ -65,6 +68,7 @@ impl Tuned {
                 settled.record = self.explain(&untuned, budget, &other);
                 settled.plan = other.with_record(packed(&settled.record));
                 settled.untuned_stays = true;
+                settled.untuned = Some(untuned);
                 context = rival;
             }
         }

@@ -4,7 +4,7 @@
 //! networks compute as fast and as much as trained ones but recognise nothing. Batch normalisation is folded, as it
 //! is in exported inference models.
 
-use tactician_ir::{Binary, Reshape, Shape};
+use tactician_ir::{Binary, Dim, Reshape, Shape};
 use tactician_ir::{
     Conv, DType, Expr, ExprNode, Graph, GraphError, MatMul, Op, Pool, PoolKind, Reduce, ReduceKind, Scalar,
     Tensor, TensorType, Unary, ValueId,
@@ -15,8 +15,9 @@ use crate::network::Network;
 /// Names of the networks of [`by_name`].
 pub const NAMES: [&str; 5] = ["resnet18", "resnet50", "mobilenet_v2", "vgg16", "tiny"];
 
-/// A network by name, for a batch of images; `None` when there is none of that name.
-pub fn by_name(name: &str, batch: usize) -> Option<Network> {
+/// A network by name, for a batch of images: a number, or a symbol such as `"N"` where it is open. `None` when there is none
+/// of that name.
+pub fn by_name(name: &str, batch: impl Into<Dim>) -> Option<Network> {
     match name {
         "resnet18" => Some(resnet18(batch)),
         "resnet50" => Some(resnet50(batch)),
@@ -28,7 +29,7 @@ pub fn by_name(name: &str, batch: usize) -> Option<Network> {
 }
 
 /// ResNet-18 (He et al., 2015) at 224 by 224; 11.7 million weights.
-pub fn resnet18(batch: usize) -> Network {
+pub fn resnet18(batch: impl Into<Dim>) -> Network {
     build("resnet18", batch, 224, |b, x| {
         let mut x = b.conv(x, 64, 7, 2, 3, Act::Relu)?;
         x = b.max_pool(x, 3, 2, 1)?;
@@ -46,7 +47,7 @@ pub fn resnet18(batch: usize) -> Network {
 }
 
 /// ResNet-50 v1.5 (stride in the 3x3 convolution) at 224 by 224; 25.5 million weights, 4.1 billion multiplications.
-pub fn resnet50(batch: usize) -> Network {
+pub fn resnet50(batch: impl Into<Dim>) -> Network {
     build("resnet50", batch, 224, |b, x| {
         let mut x = b.conv(x, 64, 7, 2, 3, Act::Relu)?;
         x = b.max_pool(x, 3, 2, 1)?;
@@ -66,7 +67,7 @@ pub fn resnet50(batch: usize) -> Network {
 }
 
 /// MobileNetV2 (Sandler et al., 2018), width 1.0, at 224 by 224; 3.5 million weights.
-pub fn mobilenet_v2(batch: usize) -> Network {
+pub fn mobilenet_v2(batch: impl Into<Dim>) -> Network {
     build("mobilenet_v2", batch, 224, |b, x| {
         let mut x = b.conv(x, 32, 3, 2, 1, Act::Relu6)?;
         let mut channels = 32;
@@ -95,7 +96,7 @@ pub fn mobilenet_v2(batch: usize) -> Network {
 }
 
 /// VGG-16 (Simonyan and Zisserman, 2014) at 224 by 224; 138 million weights, 15.5 billion multiplications.
-pub fn vgg16(batch: usize) -> Network {
+pub fn vgg16(batch: impl Into<Dim>) -> Network {
     build("vgg16", batch, 224, |b, mut x| {
         for (convs, channels) in [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)] {
             for _ in 0..convs {
@@ -111,7 +112,7 @@ pub fn vgg16(batch: usize) -> Network {
 }
 
 /// A residual network small enough to tune in a second: 32 by 32 images, ten classes. For tests.
-pub fn tiny(batch: usize) -> Network {
+pub fn tiny(batch: impl Into<Dim>) -> Network {
     build("tiny", batch, 32, |b, x| {
         let mut x = b.conv(x, 16, 3, 1, 1, Act::Relu)?;
         for channels in [16, 32] {
@@ -142,11 +143,18 @@ struct Layers {
 
 type Built = Result<ValueId, GraphError>;
 
-fn build(name: &str, batch: usize, size: usize, body: impl FnOnce(&mut Layers, ValueId) -> Built) -> Network {
+fn build(
+    name: &str,
+    batch: impl Into<Dim>,
+    size: usize,
+    body: impl FnOnce(&mut Layers, ValueId) -> Built,
+) -> Network {
+    let batch = batch.into();
+    let shape = Shape::from([batch.clone(), 3.into(), size.into(), size.into()]);
     let mut layers = Layers { graph: Graph::new(name), seed: 0x5EED, scale: 1.0, count: 0 };
     let result = layers
         .graph
-        .add_input("input", TensorType::known(DType::F32, &[batch, 3, size, size]))
+        .add_input("input", TensorType { dtype: DType::F32, shape })
         .and_then(|x| body(&mut layers, x));
     // The shapes are fixed here and covered by tests; only an absurd batch can fail.
     let output = result.unwrap_or_else(|e| panic!("{name} with batch {batch}: {e}"));
@@ -182,7 +190,7 @@ impl Layers {
     }
 
     fn channels(&self, x: ValueId) -> usize {
-        self.graph.ty(x).sizes().and_then(|s| s.get(1).copied()).unwrap_or(0)
+        self.graph.ty(x).shape.dims().get(1).and_then(Dim::as_usize).unwrap_or(0)
     }
 
     fn conv(&mut self, x: ValueId, k: usize, window: usize, stride: usize, pad: usize, act: Act) -> Built {
@@ -255,8 +263,9 @@ impl Layers {
     }
 
     fn flatten(&mut self, x: ValueId) -> Built {
-        let sizes = self.graph.ty(x).sizes().unwrap_or_default();
-        let shape = Shape::known(&[sizes[0], sizes[1..].iter().product()]);
+        let dims = self.graph.ty(x).shape.dims();
+        let rest = dims[1..].iter().cloned().fold(Dim::known(1), |a, b| a * b);
+        let shape = Shape::from([dims[0].clone(), rest]);
         self.graph.add(Op::Reshape(Reshape { shape }), &[x], "flatten")
     }
 

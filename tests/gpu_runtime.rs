@@ -106,7 +106,7 @@ fn plan(device: &CudaDevice, w: f32, weight_bytes: u64, arena_bytes: u64) -> Pla
         predicted_us: 1.0,
         steps: vec![step(Place::Input { index: 0 }, middle), step(middle, Place::Output { index: 0 })],
         values: vec![],
-        record_bytes: 0,
+        ..PlanMeta::default()
     };
     Plan::new(meta, constants).unwrap()
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tactician::passes::{FusionPolicy, POLICIES, policy_named};
-use tactician::{Budget, Bytes, DType, DeviceName, TacticFilter};
+use tactician::{Budget, Bytes, DType, DeviceName, Profile, TacticFilter};
 
 /// Builds the fastest inference plan that fits a memory budget, and says why.
 #[derive(Debug, Parser)]
@@ -67,7 +67,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Source {
     /// The ONNX model, or `zoo:NAME` or `zoo:NAME@BATCH` for a built-in network with random weights (resnet18,
-    /// resnet50, mobilenet_v2, vgg16, tiny)
+    /// resnet50, mobilenet_v2, vgg16, tiny); `zoo:NAME@N` leaves the batch open
     pub(crate) model: String,
     /// The shape of an input whose sizes are open, such as `x=1x3x224x224`; once for each such input
     #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
@@ -188,6 +188,10 @@ pub(crate) struct Build {
     pub(crate) memory: Option<Bytes>,
     #[command(flatten)]
     pub(crate) measuring: Measuring,
+    /// Serve a range of shapes: the least, the usual (which is tuned) and the largest of an input, such as
+    /// `x=1x3x224x224:8x3x224x224:32x3x224x224`; commas between inputs; once for each range
+    #[arg(long = "profile", value_name = "NAME=MIN:OPT:MAX", value_parser = clap::value_parser!(Profile))]
+    pub(crate) profiles: Vec<Profile>,
     /// Swap tactics inside the whole plan afterwards, and keep what makes the whole faster; takes some seconds more
     #[arg(long, conflicts_with = "frozen")]
     pub(crate) refine: bool,
@@ -218,6 +222,9 @@ pub(crate) struct Run {
     /// An input, such as `x=photo.npy`; inputs not given are seeded random values
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = input)]
     pub(crate) inputs: Vec<(String, PathBuf)>,
+    /// The shape of a random input, such as `x=4x3x224x224`, for plans built with profiles [default: what was tuned]
+    #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
+    pub(crate) shapes: Vec<(String, Vec<usize>)>,
     /// Folder for the outputs, one NAME.npy each
     #[arg(long, value_name = "DIR")]
     pub(crate) output_dir: Option<PathBuf>,
@@ -234,6 +241,9 @@ pub(crate) struct Bench {
     /// The plan; several plans take turns, so that other load and changes of clock hit all alike
     #[arg(required = true, value_name = "PLAN")]
     pub(crate) plans: Vec<PathBuf>,
+    /// The shape of an input, such as `x=4x3x224x224`, for plans built with profiles [default: what was tuned]
+    #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
+    pub(crate) shapes: Vec<(String, Vec<usize>)>,
     /// Seconds to measure for, each plan
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     pub(crate) seconds: f64,

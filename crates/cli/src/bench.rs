@@ -87,7 +87,7 @@ const TURNS: u32 = 5;
 
 /// A context with all inputs set.
 pub(crate) fn ready(engine: &Engine, mut inputs: Vec<(String, Tensor)>) -> Result<Context, CliError> {
-    run::fill(engine, &mut inputs, 1);
+    run::fill(engine.inputs(), &mut inputs, 1);
     let mut context = engine.new_context()?;
     for (name, t) in &inputs {
         context.set_input(name, t)?;
@@ -98,7 +98,14 @@ pub(crate) fn ready(engine: &Engine, mut inputs: Vec<(String, Tensor)>) -> Resul
 pub(crate) fn run(a: &Bench) -> Result<(), CliError> {
     let mut loaded = Vec::with_capacity(a.plans.len());
     for plan in &a.plans {
-        let engine = run::engine(plan)?;
+        let engine = match a.shapes.is_empty() {
+            true => run::engine(plan)?,
+            false => {
+                let shapes: Vec<(&str, &[usize])> =
+                    a.shapes.iter().map(|(n, s)| (n.as_str(), &s[..])).collect();
+                run::dynamic(plan)?.prepare(&shapes)?
+            }
+        };
         let context = ready(&engine, Vec::new())?;
         loaded.push((engine, context, Vec::new(), Vec::new()));
     }

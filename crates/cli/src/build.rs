@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
+use tactician::ir::Dim;
 use tactician::passes::FusionPolicy;
 use tactician::report::render;
 use tactician::{
-    Builder, Bytes, HostRegion, Needs, Network, Plan, RefineOptions, Refined, Settled, Tuned, record_of, zoo,
+    Builder, Bytes, HostRegion, Needs, Network, Plan, RefineOptions, Refined, Settled, Tuned, TunedProfiles,
+    record_of, zoo,
 };
 
 use crate::args::{Build, Measuring, Precision};
@@ -25,10 +27,12 @@ pub(crate) fn network(model: &str) -> Result<Network, CliError> {
     };
     let unknown = || CliError::NoNetwork { name: name.to_owned(), known: zoo::NAMES.join(", ") };
     let (name, batch) = match name.split_once('@') {
+        Some((name, "N")) => (name, Dim::symbol("N")),
         Some((name, batch)) => {
-            (name, batch.parse().ok().filter(|b| (1..=MAX_BATCH).contains(b)).ok_or_else(unknown)?)
+            let batch = batch.parse().ok().filter(|b| (1..=MAX_BATCH).contains(b));
+            (name, Dim::from(batch.ok_or_else(unknown)?))
         }
-        None => (name, 1),
+        None => (name, Dim::known(1)),
     };
     zoo::by_name(name, batch).ok_or_else(unknown)
 }
@@ -52,7 +56,43 @@ pub(crate) fn tune_for(
     also: &[&'static dyn FusionPolicy],
 ) -> Result<Tuned, CliError> {
     let bar = Bar::new();
-    let mut builder = Builder::new().progress(|p| bar.update(p));
+    let tuned = builder(shapes, measuring, model, also).progress(|p| bar.update(p)).tune(network);
+    bar.done();
+    let tuned = tuned?;
+    warn_of(&tuned);
+    Ok(tuned)
+}
+
+/// As [`tune`], for ranges of shapes.
+fn tune_profiles(a: &Build, network: &Network) -> Result<TunedProfiles, CliError> {
+    let bar = Bar::new();
+    let mut builder = builder(&a.source.shapes, &a.measuring, Some(&a.source.model), &[]);
+    for p in &a.profiles {
+        builder = builder.profile(p.clone());
+    }
+    let tuned = builder.progress(|p| bar.update(p)).tune_profiles(network);
+    bar.done();
+    let tuned = tuned?;
+    tuned.tuned().for_each(warn_of);
+    Ok(tuned)
+}
+
+/// Says what was rejected, and what the CPU computes inside a plan for a GPU.
+fn warn_of(tuned: &Tuned) {
+    for (problem, tactic, reason) in &tuned.report().rejected {
+        output::warn(format!("rejected {tactic} for {problem}: {reason}"));
+    }
+    warn_of_host(&tuned.host_regions());
+}
+
+/// A builder as the command line says.
+fn builder<'a>(
+    shapes: &[(String, Vec<usize>)],
+    measuring: &Measuring,
+    model: Option<&str>,
+    also: &[&'static dyn FusionPolicy],
+) -> Builder<'a> {
+    let mut builder = Builder::new();
     if let Some(name) = model {
         // The table may be used from another folder.
         let absolute = std::fs::canonicalize(name).ok().filter(|_| !name.starts_with("zoo:"));
@@ -80,14 +120,7 @@ pub(crate) fn tune_for(
         builder = builder.shape(name, sizes);
     }
     let options = tactician::tuning::TuneOptions { frozen: measuring.frozen, ..Default::default() };
-    let tuned = builder.tuning(options).tune(network);
-    bar.done();
-    let tuned = tuned?;
-    for (problem, tactic, reason) in &tuned.report().rejected {
-        output::warn(format!("rejected {tactic} for {problem}: {reason}"));
-    }
-    warn_of_host(&tuned.host_regions());
-    Ok(tuned)
+    builder.tuning(options)
 }
 
 /// Most regions that the warning about CPU steps lists.
@@ -248,9 +281,32 @@ impl RefineFigures<'_> {
     }
 }
 
+/// What was measured: for one shape, or for ranges.
+enum Measured {
+    Fixed(Box<Tuned>),
+    Open(TunedProfiles),
+}
+
+impl Measured {
+    /// Whose steps the plan has.
+    fn first(&self) -> &Tuned {
+        match self {
+            Measured::Fixed(t) => t,
+            Measured::Open(p) => p.first(),
+        }
+    }
+}
+
 pub(crate) fn run(a: &Build) -> Result<(), CliError> {
     Plan::check_path(&a.output)?;
-    let tuned = tune(&network(&a.source.model)?, &a.source.shapes, &a.measuring, Some(&a.source.model))?;
+    let network = network(&a.source.model)?;
+    let measured = match a.profiles.is_empty() {
+        true => {
+            Measured::Fixed(Box::new(tune(&network, &a.source.shapes, &a.measuring, Some(&a.source.model))?))
+        }
+        false => Measured::Open(tune_profiles(a, &network)?),
+    };
+    let tuned = measured.first();
     let (plan, refined) = if a.refine {
         let bar = Bar::new();
         let refined = tuned.refine(a.budget(), &RefineOptions::default(), &mut |p| bar.refining(p));
@@ -264,7 +320,15 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
         true => None,
         false => Some(tuned.settle(plan.clone(), a.budget())?),
     };
-    let plan = settled.as_ref().map_or(plan, |s| s.plan.clone());
+    let mut plan = settled.as_ref().map_or(plan, |s| s.plan.clone());
+    if let Measured::Open(profiles) = &measured {
+        let stays = settled.as_ref().and_then(|s| s.untuned.clone());
+        let selection = match stays.or_else(|| refined.as_ref().map(|r| r.selection.clone())) {
+            Some(s) => s,
+            None => tuned.select(a.budget())?,
+        };
+        plan = profiles.open(plan, &selection, a.budget())?;
+    }
     plan.save(&a.output)?;
     if let Some(path) = &a.report {
         let record = match &settled {

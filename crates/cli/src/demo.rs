@@ -69,7 +69,7 @@ pub(crate) fn run(a: &Demo) -> Result<(), CliError> {
     for port in engine.inputs().iter().filter(|p| photo::fits(p)) {
         inputs.push((port.name.clone(), photo::tensor(a.photo.as_deref(), port)?));
     }
-    run::fill(&engine, &mut inputs, 1);
+    run::fill(engine.inputs(), &mut inputs, 1);
     let expected = reference(&net, a, &inputs)?;
     say(format!("the reference interpreter took {:.1} s for one run\n", expected.1.as_secs_f64()))?;
 

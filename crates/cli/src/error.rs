@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use tactician::runtime::NpyError;
 use tactician::tuning::TableError;
-use tactician::{BuildError, EngineError, ImportError, LoadError, RecordError, RunError, SaveError};
+use tactician::{
+    BuildError, DynamicError, EngineError, ImportError, LoadError, RecordError, RunError, SaveError,
+};
 use thiserror::Error;
 
 /// The program's work failed.
@@ -18,6 +20,9 @@ pub(crate) enum CliError {
     Save(#[from] SaveError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A plan cannot be run for some shapes.
+    #[error(transparent)]
+    Dynamic(#[from] DynamicError),
     #[error("{}: {source}", path.display())]
     Plan { path: PathBuf, source: Box<EngineError> },
     #[error("{}: {source}", path.display())]

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde::Serialize;
 use tactician::passes::canonicalize;
+use tactician::runtime::Port;
 use tactician::tuning::{TacticTable, Verdict};
-use tactician::{BuildError, Bytes, Needs, Plan, PlanMeta};
+use tactician::{BuildError, Bytes, Needs, Plan, PlanMeta, SizeRange};
 
 use crate::args::Inspect;
 use crate::build::network;
@@ -64,6 +65,22 @@ fn plan(a: &Inspect, path: &Path) -> Result<(), CliError> {
         for p in ports {
             output::line(format!("{what} {}: {}{:?}", p.name, p.dtype, p.shape))?;
         }
+    }
+    for (i, p) in m.profiles.iter().enumerate() {
+        let of = |(port, ranges): (&Port, &Vec<SizeRange>)| {
+            let sizes: Vec<String> = ranges
+                .iter()
+                .map(|r| if r.min == r.max { r.to_string() } else { format!("{r} (tuned at {})", r.opt) })
+                .collect();
+            format!("{} [{}]", port.name, sizes.join(", "))
+        };
+        let inputs: Vec<String> = m.inputs.iter().zip(&p.inputs).map(of).collect();
+        output::line(format!(
+            "profile {i}: {}; arena {}, largest scratch {} at most",
+            inputs.join(", "),
+            Bytes(p.arena_bytes),
+            Bytes(p.scratch_bytes)
+        ))?;
     }
     output::line(format!(
         "weights {} in {} pieces, arena {}, largest scratch {}, predicted {}",

@@ -3,7 +3,8 @@
 use std::fs;
 
 use serde::Serialize;
-use tactician::{Engine, Tensor};
+use tactician::runtime::Port;
+use tactician::{DynamicEngine, DynamicError, Engine, Tensor};
 
 use crate::args::Run;
 use crate::error::CliError;
@@ -18,9 +19,21 @@ pub(crate) fn engine(path: &std::path::Path) -> Result<Engine, CliError> {
     Ok(engine)
 }
 
+/// Loads a plan whose shapes may be open, as [`engine`] does.
+pub(crate) fn dynamic(path: &std::path::Path) -> Result<DynamicEngine, CliError> {
+    let engine = DynamicEngine::load(path).map_err(|e| match e {
+        DynamicError::Engine(e) => CliError::plan(path, e),
+        e => e.into(),
+    })?;
+    for w in engine.warnings() {
+        output::warn(w);
+    }
+    Ok(engine)
+}
+
 /// Seeded inputs for every port that `given` lacks.
-pub(crate) fn fill(engine: &Engine, given: &mut Vec<(String, Tensor)>, seed: u64) {
-    for (i, port) in engine.inputs().iter().enumerate() {
+pub(crate) fn fill(ports: &[Port], given: &mut Vec<(String, Tensor)>, seed: u64) {
+    for (i, port) in ports.iter().enumerate() {
         if given.iter().all(|(n, _)| *n != port.name) {
             given.extend(tactician::random_input(port, seed + i as u64).map(|t| (port.name.clone(), t)));
         }
@@ -39,12 +52,20 @@ struct Written {
 }
 
 pub(crate) fn run(a: &Run) -> Result<(), CliError> {
-    let engine = engine(&a.plan)?;
+    let engine = dynamic(&a.plan)?;
     let mut inputs = Vec::new();
     for (name, file) in &a.inputs {
         inputs.push((name.clone(), Tensor::read_npy(file)?));
     }
-    fill(&engine, &mut inputs, a.seed);
+    let mut ports = engine.meta().inputs.clone();
+    for (name, sizes) in &a.shapes {
+        match ports.iter_mut().find(|p| p.name == *name) {
+            Some(port) => port.shape = sizes.iter().map(|&n| n as u64).collect(),
+            // It says which inputs there are.
+            None => _ = engine.prepare(&[(name, sizes)])?,
+        }
+    }
+    fill(&ports, &mut inputs, a.seed);
     let list: Vec<(&str, &Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
     let outputs = engine.new_context()?.run(&list)?;
     if let Some(dir) = &a.output_dir {

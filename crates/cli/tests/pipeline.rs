@@ -376,3 +376,37 @@ fn policies_and_builds_are_compared() {
     assert_eq!(churn["builds"][0]["changed"], 0);
     assert!(churn["churn"].as_f64().unwrap() <= 1.0);
 }
+
+#[test]
+fn a_plan_with_profiles_runs_every_shape_in_them() {
+    let dir = Folder::new();
+    let (model, plan) = (dir.write("m.onnx", &small_model()), dir.file("m.plan"));
+    let profile = "x=1x2x4x4:1x2x6x6:3x2x9x9";
+    let build = ["build", &model, "--profile", profile, "--threads", "1", "-o", &plan, "--json"];
+    assert!(json(&build)["measured"].as_u64().unwrap() > 2);
+    let shown = good(&["inspect", &plan]);
+    assert!(shown.contains("profile 0: x [1..=3 (tuned at 1), 2, 4..=9 (tuned at 6), 4..=9"), "{shown}");
+    // The model is gone: the plan keeps the network.
+    std::fs::remove_file(&model).unwrap();
+    for sizes in [[1usize, 2, 6, 6], [3, 2, 9, 9], [2, 2, 7, 7]] {
+        let n: usize = sizes.iter().product();
+        let x: Vec<f32> = (0..n).map(|i| i as f32 - 50.0).collect();
+        let file = dir.file("x.npy");
+        Tensor::new(&sizes, &x).unwrap().write_npy(file.as_ref()).unwrap();
+        let out = dir.file("out");
+        good(&["run", &plan, "--input", &format!("x={file}"), "--output-dir", &out]);
+        let y = Tensor::read_npy(format!("{out}/y.npy").as_ref()).unwrap();
+        assert_eq!(y.shape(), sizes);
+        let plane = sizes[2] * sizes[3];
+        let want = |(i, v): (usize, &f32)| (if i / plane % 2 == 0 { *v } else { -v }).max(0.0);
+        assert_eq!(y.values::<f32>().unwrap(), x.iter().enumerate().map(want).collect::<Vec<f32>>());
+    }
+    assert!(good(&["run", &plan, "--shape", "x=2x2x5x5"]).contains("[2,2,5,5]"));
+    let bench = json(&["bench", &plan, "--shape", "x=3x2x9x9", "--seconds", "0.05", "--json"]);
+    assert!(bench["latency"]["median_us"].as_f64().unwrap() > 0.0);
+    bad(&["run", &plan, "--shape", "x=4x2x5x5"], &["`x`", "[4, 2, 5, 5]", "[1..=3, 2, 4..=9, 4..=9]"]);
+    // Within the ranges, and not of this network: height and width are one symbol.
+    bad(&["run", &plan, "--shape", "x=1x2x5x7"], &["[N,2,H,H]"]);
+    bad(&["run", &plan, "--shape", "z=4"], &["`z`", "`x`"]);
+    bad(&["build", &model, "--profile", "x=1x2:1x2:1x2", "-o", &plan], &["m.onnx"]);
+}

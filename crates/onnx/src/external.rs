@@ -8,9 +8,30 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use crate::error::ImportError;
-use crate::proto::TensorProto;
+use crate::proto::{GraphProto, ModelProto, TensorProto};
+use crate::tensor;
 
 type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// Puts data that lie in other files into the model; returns whether there were some.
+pub(crate) fn embed(model: &mut ModelProto, folder: Option<&Path>) -> Result<bool, ImportError> {
+    let mut found = false;
+    let mut graphs: Vec<&mut GraphProto> = model.graph.iter_mut().collect();
+    while let Some(graph) = graphs.pop() {
+        let mut tensors: Vec<&mut TensorProto> = graph.initializer.iter_mut().collect();
+        for a in graph.node.iter_mut().flat_map(|n| &mut n.attribute) {
+            tensors.extend(&mut a.t);
+            graphs.extend(&mut a.g);
+        }
+        for t in tensors.into_iter().filter(|t| t.data_location == 1) {
+            t.raw_data = Some(tensor::convert(t, folder)?.bytes().to_vec().into());
+            t.data_location = 0;
+            t.external_data.clear();
+            found = true;
+        }
+    }
+    Ok(found)
+}
 
 /// Maps the file that holds a tensor's data and finds the tensor in it. The file must lie in the model's folder.
 pub(crate) fn map(

@@ -13,7 +13,7 @@ use crate::error::ImportError;
 use crate::import::domain;
 use crate::inputs::{self, ModelInput, ShapeBindings, ValueKind};
 use crate::proto::{ModelProto, OperatorSetId};
-use crate::{function, import};
+use crate::{external, function, import};
 
 /// Oldest operator set that is read.
 pub(crate) const LEAST_OPSET: i64 = 1;
@@ -25,6 +25,8 @@ pub(crate) fn own_opset(list: &[OperatorSetId]) -> Option<i64> {
 
 /// An ONNX model, read but not yet imported.
 pub struct Model {
+    /// What it was read from.
+    bytes: Bytes,
     pub(crate) proto: ModelProto,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) opset: i64,
@@ -56,9 +58,29 @@ impl Model {
         Model::decode(bytes.into(), None)
     }
 
+    /// Reads a model from bytes that something else owns; its weights are read there. External data are refused.
+    ///
+    /// # Errors
+    /// When the bytes are no ONNX model.
+    pub fn from_owner(bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Model, ImportError> {
+        Model::decode(Bytes::from_owner(bytes), None)
+    }
+
+    /// The model in one piece: its bytes, with the weights that lie in other files put in.
+    ///
+    /// # Errors
+    /// When another file cannot be read.
+    pub fn whole(&self) -> Result<Vec<u8>, ImportError> {
+        let mut proto = self.proto.clone();
+        match external::embed(&mut proto, self.folder.as_deref())? {
+            true => Ok(proto.encode_to_vec()),
+            false => Ok(self.bytes.to_vec()),
+        }
+    }
+
     fn decode(bytes: Bytes, folder: Option<PathBuf>) -> Result<Model, ImportError> {
         let malformed = |problem: String| ImportError::Malformed { problem };
-        let proto = ModelProto::decode(bytes).map_err(|e| malformed(e.to_string()))?;
+        let proto = ModelProto::decode(bytes.clone()).map_err(|e| malformed(e.to_string()))?;
         let Some(graph) = &proto.graph else { return Err(malformed("it has no graph".into())) };
         if graph.node.is_empty() && graph.output.is_empty() {
             return Err(malformed("its graph is empty".into()));
@@ -77,7 +99,7 @@ impl Model {
             inputs.push(inputs::input(i)?);
         }
         function::check(&proto.functions)?;
-        Ok(Model { folder, opset, inputs, proto })
+        Ok(Model { bytes, folder, opset, inputs, proto })
     }
 
     /// The names of its outputs, in order, and what they are.

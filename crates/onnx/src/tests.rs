@@ -293,6 +293,11 @@ fn external_data_stay_in_the_folder() {
     let g = open("w.bin", "4", "8").unwrap();
     let w = g.node_ids().find_map(|n| g.node(n).as_constant().cloned()).unwrap();
     assert_eq!(w.values::<f32>().unwrap().as_ref(), &[2., 3.]);
+    // In one piece it needs no folder any more.
+    let whole = Model::open(&inner.join("m.onnx")).unwrap().whole().unwrap();
+    let again = Model::from_bytes(whole.clone()).unwrap();
+    assert_eq!(again.graph(&ShapeBindings::default()).unwrap().to_string(), g.to_string());
+    assert_eq!(again.whole().unwrap(), whole);
     let text = |l: &str, o: &str, n: &str| open(l, o, n).unwrap_err().to_string();
     assert!(text("../secret.bin", "0", "8").contains("leads out"));
     assert!(text("/etc/hostname", "0", "8").contains("leads out"));

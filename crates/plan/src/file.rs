@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -10,14 +11,14 @@ use tactician_types::{replaceable, write_file};
 use thiserror::Error;
 
 use crate::ALIGNMENT;
-use crate::meta::PlanMeta;
+use crate::meta::{NetworkForm, PlanMeta, Profile};
 use crate::validate::validate;
 
 /// First bytes of a plan file.
 pub const MAGIC: [u8; 8] = *b"TACTPLAN";
 
 /// Version of the file format.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Length of the header.
 pub const HEADER_LEN: usize = 64;
@@ -30,7 +31,8 @@ const MAX_META: u64 = 1 << 30;
 pub struct Plan {
     /// What it says.
     pub meta: PlanMeta,
-    constants: Arc<ConstantBytes>,
+    constants: Arc<Section>,
+    network: Arc<Section>,
     record: Arc<[u8]>,
 }
 
@@ -40,10 +42,10 @@ impl std::fmt::Debug for Plan {
     }
 }
 
-/// The bytes of the constant section.
-pub struct ConstantBytes {
-    source: Source,
-    start: usize,
+/// Bytes of a plan, in memory or in a mapped file that stays mapped as long as they are in use.
+pub struct Section {
+    source: Arc<Source>,
+    range: Range<usize>,
 }
 
 enum Source {
@@ -51,10 +53,21 @@ enum Source {
     Mapped(Mmap),
 }
 
-impl ConstantBytes {
+impl Section {
+    fn owned(bytes: Vec<u8>) -> Arc<Section> {
+        let range = 0..bytes.len();
+        Arc::new(Section { source: Arc::new(Source::Owned(bytes)), range })
+    }
+
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.source.bytes()[self.start..]
+        &self.source.bytes()[self.range.clone()]
+    }
+}
+
+impl AsRef<[u8]> for Section {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
     }
 }
 
@@ -133,8 +146,12 @@ impl Draft {
         // A few kilobytes; `outline` checked that they are there.
         let record = &self.source.bytes()[..self.start][self.record..];
         let record = record.get(..self.meta.record_bytes as usize).unwrap_or_default().into();
-        let constants = Arc::new(ConstantBytes { source: self.source, start: self.start });
-        Ok(Plan { meta: self.meta, constants, record })
+        let (source, start) = (Arc::new(self.source), self.start);
+        // `outline` checked that the network lies behind the start.
+        let end = source.bytes().len() - self.meta.network_bytes as usize;
+        let network = Arc::new(Section { source: source.clone(), range: end..source.bytes().len() });
+        let constants = Arc::new(Section { source, range: start..end });
+        Ok(Plan { meta: self.meta, constants, network, record })
     }
 }
 
@@ -226,12 +243,12 @@ impl Plan {
     pub fn new(meta: PlanMeta, constants: Vec<u8>) -> Result<Plan, LoadError> {
         validate(&meta, constants.len() as u64)
             .map_err(|(what, place)| LoadError::Invalid { place, what })?;
-        if meta.record_bytes != 0 {
-            let what = "it has a record before it was given one".to_owned();
+        if meta.record_bytes != 0 || meta.network_bytes != 0 {
+            let what = "it has a record or a network before it was given one".to_owned();
             return Err(LoadError::Invalid { place: "plan".into(), what });
         }
-        let constants = Arc::new(ConstantBytes { source: Source::Owned(constants), start: 0 });
-        Ok(Plan { meta, constants, record: Arc::default() })
+        let (constants, network) = (Section::owned(constants), Section::owned(Vec::new()));
+        Ok(Plan { meta, constants, network, record: Arc::default() })
     }
 
     /// The same plan with a record of how it came about.
@@ -247,8 +264,32 @@ impl Plan {
         &self.record
     }
 
+    /// The same plan for all shapes of some profiles. `network` is what steps for other shapes are made from.
+    ///
+    /// # Errors
+    /// When the profiles contradict the plan.
+    pub fn with_profiles(
+        mut self,
+        profiles: Vec<Profile>,
+        form: NetworkForm,
+        network: Vec<u8>,
+    ) -> Result<Plan, LoadError> {
+        self.meta.profiles = profiles;
+        self.meta.network_form = form;
+        self.meta.network_bytes = network.len() as u64;
+        self.network = Section::owned(network);
+        validate(&self.meta, self.constants.bytes().len() as u64)
+            .map_err(|(what, place)| LoadError::Invalid { place, what })?;
+        Ok(self)
+    }
+
+    /// The network of a plan whose shapes are open, in the form that [`PlanMeta::network_form`] says; empty for others.
+    pub fn network(&self) -> &Arc<Section> {
+        &self.network
+    }
+
     /// The constant section.
-    pub fn constants(&self) -> &Arc<ConstantBytes> {
+    pub fn constants(&self) -> &Arc<Section> {
         &self.constants
     }
 
@@ -280,12 +321,13 @@ impl Plan {
             return Err(format!("{} bytes of metadata are too many", meta.len()));
         }
         meta.resize(start as usize - HEADER_LEN, 0);
-        let file_len = start + self.constants.bytes().len() as u64;
+        let file_len = start + (self.constants.bytes().len() + self.network.bytes().len()) as u64;
         let mut header = Header { meta_len, constants_start: start, file_len, hash: [0; 32] };
         header.hash = *blake3::Hasher::new()
             .update(&header.bytes()[..32])
             .update(&meta)
             .update(self.constants.bytes())
+            .update(self.network.bytes())
             .finalize()
             .as_bytes();
         Ok((header, meta))
@@ -297,7 +339,7 @@ impl Plan {
     /// When the metadata is too large.
     pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let (header, meta) = self.head()?;
-        Ok([&header.bytes()[..], &meta, self.constants.bytes()].concat())
+        Ok([&header.bytes()[..], &meta, self.constants.bytes(), self.network.bytes()].concat())
     }
 
     /// Whether [`Plan::save`] could write there: to be asked before the work that makes the plan.
@@ -323,7 +365,8 @@ impl Plan {
         write_file(path, |out| {
             out.write_all(&header.bytes())?;
             out.write_all(&meta)?;
-            out.write_all(self.constants.bytes())
+            out.write_all(self.constants.bytes())?;
+            out.write_all(self.network.bytes())
         })
         .map_err(fail)
     }
@@ -370,7 +413,10 @@ fn outline(bytes: &[u8]) -> Result<(PlanMeta, usize, usize), LoadError> {
     if record.checked_add(meta.record_bytes).is_none_or(|end| end > start) {
         return Err(invalid("record", "it reaches into the constants"));
     }
-    validate(&meta, file_len - start).map_err(|(what, place)| LoadError::Invalid { place, what })?;
+    let Some(constants) = (file_len - start).checked_sub(meta.network_bytes) else {
+        return Err(invalid("network", "it is longer than what follows the metadata"));
+    };
+    validate(&meta, constants).map_err(|(what, place)| LoadError::Invalid { place, what })?;
     Ok((meta, record as usize, start as usize))
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::meta::{Constant, Place, Port, Step, Target, ValueLife};
+use crate::meta::{Choice, Constant, Place, Port, SizeRange, Step, Target, ValueLife};
 use tactician_types::DType;
 
 pub(crate) fn sample() -> Plan {
@@ -46,7 +46,7 @@ pub(crate) fn sample() -> Plan {
             ),
         ],
         values: vec![ValueLife { name: "a".into(), offset: 0, bytes: 48, first: 0, last: 1 }],
-        record_bytes: 0,
+        ..PlanMeta::default()
     };
     let constants = (0..272).map(|i| i as u8).collect();
     Plan::new(meta, constants).unwrap()
@@ -253,4 +253,65 @@ fn a_record_that_is_not_there_is_refused() {
         assert!(matches!(&e, LoadError::Invalid { place, .. } if place == "record"), "{e}");
         assert!(Plan::new(meta, plan.constants().bytes().to_vec()).is_err());
     }
+}
+
+/// A profile of the sample's input, whose sizes it has at `opt`.
+fn profile(meta: &PlanMeta, max: u64) -> Profile {
+    let range = |&n: &u64| SizeRange { min: 1, opt: n, max: n.max(max) };
+    Profile {
+        inputs: meta.inputs.iter().map(|p| p.shape.iter().map(range).collect()).collect(),
+        arena_bytes: 4096,
+        scratch_bytes: 512,
+        choices: vec![Choice { nodes: vec!["a".into(), "b".into()], tactic: "t".into() }],
+    }
+}
+
+#[test]
+fn profiles_and_the_network_come_back() {
+    let bare = sample();
+    let profiles = vec![profile(&bare.meta, 64), profile(&bare.meta, 128)];
+    for len in [1, 255, 256, 5000] {
+        let network: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        let plan = sample().with_record(vec![7; 300]);
+        let plan = plan.with_profiles(profiles.clone(), NetworkForm::Onnx, network.clone()).unwrap();
+        let bytes = plan.to_bytes().unwrap();
+        let again = Plan::from_bytes(bytes.clone()).unwrap();
+        assert_eq!(again.meta.profiles, profiles);
+        assert_eq!((again.network().bytes(), again.record()), (&network[..], &[7; 300][..]));
+        assert_eq!(again.constants().bytes(), bare.constants().bytes());
+        assert_eq!(again.to_bytes().unwrap(), bytes);
+        let dir = tempfile::tempdir().unwrap();
+        plan.save(dir.path().join("p")).unwrap();
+        assert_eq!(Plan::open(&dir.path().join("p")).unwrap().network().bytes(), network);
+    }
+}
+
+#[test]
+fn profiles_that_contradict_the_plan_are_refused() {
+    let refused = |change: &dyn Fn(&mut Profile)| {
+        let mut p = profile(&sample().meta, 64);
+        change(&mut p);
+        let e = sample().with_profiles(vec![p], NetworkForm::Onnx, vec![1]).unwrap_err();
+        assert!(matches!(&e, LoadError::Invalid { place, .. } if place == "profile 0"), "{e}");
+    };
+    refused(&|p| p.inputs.clear());
+    refused(&|p| p.inputs[0].clear());
+    refused(&|p| p.inputs[0][0].min = p.inputs[0][0].opt + 1);
+    refused(&|p| p.inputs[0][0].max = 0);
+    refused(&|p| p.inputs[0][0] = SizeRange { min: 99, opt: 99, max: 99 });
+    refused(&|p| p.inputs[0][0].max = u64::MAX);
+    refused(&|p| p.arena_bytes = u64::MAX);
+    refused(&|p| p.scratch_bytes = p.arena_bytes + 1);
+    let good = || vec![profile(&sample().meta, 64)];
+    assert!(sample().with_profiles(good(), NetworkForm::None, vec![1]).is_err());
+    assert!(sample().with_profiles(good(), NetworkForm::Graph, vec![]).is_err());
+    assert!(sample().with_profiles(vec![], NetworkForm::Graph, vec![1]).is_err());
+    let meta = PlanMeta {
+        profiles: good(),
+        network_form: NetworkForm::Onnx,
+        network_bytes: u64::MAX,
+        ..sample().meta
+    };
+    let e = Plan::from_bytes(sealed(&meta, sample().constants().bytes())).unwrap_err();
+    assert!(matches!(&e, LoadError::Invalid { place, .. } if place == "network"), "{e}");
 }

@@ -1,7 +1,8 @@
 //! The plan file of `tactician`: what the build side writes and the runtime reads.
 //!
 //! ```text
-//!  header (64 bytes: magic, version, offsets, blake3) │ metadata (postcard) │ constants, each at a multiple of 256
+//!  header (64 bytes: magic, version, offsets, blake3) │ metadata (postcard) │ record │ constants, each at a multiple of 256
+//!  │ the network, where shapes are open
 //! ```
 //!
 //! A private dependency of the public crate. Never touches a device. Loading maps the file and checks everything
@@ -13,8 +14,10 @@ mod meta;
 mod target;
 mod validate;
 
-pub use file::{ConstantBytes, Draft, FORMAT_VERSION, HEADER_LEN, LoadError, MAGIC, Plan, SaveError};
-pub use meta::{Constant, Needs, Place, PlanMeta, Port, Step, Target, ValueLife};
+pub use file::{Draft, FORMAT_VERSION, HEADER_LEN, LoadError, MAGIC, Plan, SaveError, Section};
+pub use meta::{
+    Choice, Constant, Needs, NetworkForm, Place, PlanMeta, Port, Profile, SizeRange, Step, Target, ValueLife,
+};
 pub use target::Mismatch;
 
 /// Alignment of constants and of arena offsets in bytes.

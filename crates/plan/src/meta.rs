@@ -34,6 +34,73 @@ pub struct PlanMeta {
     pub values: Vec<ValueLife>,
     /// Bytes of the build's record, which lies behind the metadata: see [`crate::Plan::record`].
     pub record_bytes: u64,
+    /// The ranges of shapes that it serves. Empty for a plan of fixed shapes; the steps are those of the first one's `opt`.
+    pub profiles: Vec<Profile>,
+    /// What the network is kept as, behind the constants, to make steps for other shapes from: see [`crate::Plan::network`].
+    pub network_form: NetworkForm,
+    /// Bytes of the network.
+    pub network_bytes: u64,
+}
+
+/// What a network is kept as in a plan whose shapes are open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkForm {
+    /// Not at all: shapes are fixed.
+    #[default]
+    None,
+    /// As an ONNX model.
+    Onnx,
+    /// As a graph's text and its constants.
+    Graph,
+}
+
+/// An optimization profile: the shapes that inputs may have, those that were measured, and what was chosen for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Of each input, in order, the sizes of its axes.
+    pub inputs: Vec<Vec<SizeRange>>,
+    /// Arena of a context at the largest sizes: activations and scratch.
+    pub arena_bytes: u64,
+    /// Largest scratch of any step at the largest sizes.
+    pub scratch_bytes: u64,
+    /// The tactics that were chosen at `opt`.
+    pub choices: Vec<Choice>,
+}
+
+/// The sizes that an axis may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SizeRange {
+    /// The least.
+    pub min: u64,
+    /// What was measured.
+    pub opt: u64,
+    /// The largest.
+    pub max: u64,
+}
+
+/// A region of the fused network with its tactic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Names of the region's nodes, in order.
+    pub nodes: Vec<String>,
+    /// The tactic's stable name.
+    pub tactic: String,
+}
+
+impl SizeRange {
+    /// Whether a size is one of them.
+    pub fn contains(&self, size: u64) -> bool {
+        (self.min..=self.max).contains(&size)
+    }
+}
+
+impl std::fmt::Display for SizeRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.min == self.max {
+            true => write!(f, "{}", self.min),
+            false => write!(f, "{}..={}", self.min, self.max),
+        }
+    }
 }
 
 /// The device that a plan was made for.

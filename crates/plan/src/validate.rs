@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::ALIGNMENT;
-use crate::meta::{Place, PlanMeta, Port};
+use crate::meta::{NetworkForm, Place, PlanMeta, Port, Profile, SizeRange};
 
 /// Most entries in any list.
 const MAX_COUNT: usize = 1 << 20;
@@ -57,6 +57,16 @@ pub(crate) fn validate(meta: &PlanMeta, constant_bytes: u64) -> Result<(), (Stri
             return at(&format!("value {i} `{}`", v.name), "it lies outside the arena");
         }
     }
+    if meta.profiles.is_empty() != (meta.network_form == NetworkForm::None)
+        || meta.profiles.is_empty() != (meta.network_bytes == 0)
+    {
+        return at("profiles", "they and the network come together or not at all");
+    }
+    for (i, p) in meta.profiles.iter().enumerate() {
+        if let Some(what) = profile(meta, p, i == 0) {
+            return at(&format!("profile {i}"), what);
+        }
+    }
     let mut written = vec![false; meta.outputs.len()];
     for (i, s) in meta.steps.iter().enumerate() {
         let place = format!("step {i} `{}`", s.name);
@@ -108,6 +118,30 @@ pub(crate) fn validate(meta: &PlanMeta, constant_bytes: u64) -> Result<(), (Stri
         Some((p, _)) => at(&format!("output `{}`", p.name), "no step writes it"),
         None => Ok(()),
     }
+}
+
+/// What is wrong with a profile; the `first` is the one that the steps are of.
+fn profile(meta: &PlanMeta, p: &Profile, first: bool) -> Option<&'static str> {
+    if p.inputs.len() != meta.inputs.len() || p.choices.len() > MAX_COUNT {
+        return Some("it is of another network");
+    }
+    if p.arena_bytes > MAX_ARENA || p.scratch_bytes > p.arena_bytes {
+        return Some("its arena is too large, or smaller than its scratch");
+    }
+    for (ranges, port) in p.inputs.iter().zip(&meta.inputs) {
+        let sizes =
+            |of: fn(&SizeRange) -> u64| Port { shape: ranges.iter().map(of).collect(), ..port.clone() };
+        if ranges.len() != port.shape.len() || first && sizes(|r| r.opt) != *port {
+            return Some("an input has other sizes than the steps were made for");
+        }
+        if ranges.iter().any(|r| r.min > r.opt || r.opt > r.max) {
+            return Some("a range does not have its sizes in order");
+        }
+        if sizes(|r| r.max).bytes().is_none() {
+            return Some("an input is too large");
+        }
+    }
+    None
 }
 
 fn overlap(a: Place, b: Place) -> bool {

@@ -2,8 +2,10 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tactician_device::{DeviceError, Graph, Memory, Span, Stream};
+use tactician_device::{Device, DeviceError, Graph, Memory, Span, Stream};
 use tactician_plan::{Place, Port};
+
+use tactician_types::Bytes;
 
 use crate::engine::Shared;
 use crate::error::RunError;
@@ -25,7 +27,7 @@ pub struct Context {
     /// Whether the last run was enqueued there.
     away: bool,
     recording: Recording,
-    arena: Box<dyn Memory>,
+    arena: Arc<dyn Memory>,
     /// Own memory of each input then output; none where steps work on the caller's.
     pub(crate) owned: Vec<Option<Box<dyn Memory>>>,
     /// Where steps find each.
@@ -39,6 +41,25 @@ pub struct Context {
     args: Vec<Span>,
     starts: Vec<usize>,
     pub(crate) shared: Arc<Shared>,
+}
+
+/// Memory for activations and scratch that contexts share which never run at the same time.
+#[derive(Clone)]
+pub struct Arena(pub(crate) Arc<dyn Memory>);
+
+impl Arena {
+    /// An arena of some bytes on a device.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn new(device: &dyn Device, bytes: u64) -> Result<Arena, DeviceError> {
+        Ok(Arena(device.alloc(bytes)?.into()))
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> u64 {
+        self.0.span().len
+    }
 }
 
 /// How far the plan is recorded with the present bindings.
@@ -55,8 +76,17 @@ enum Recording {
 
 impl Context {
     pub(crate) fn new(shared: Arc<Shared>) -> Result<Context, DeviceError> {
-        let device = shared.device.clone();
-        let arena = device.alloc(shared.meta.arena_bytes)?;
+        let arena = shared.device.alloc(shared.meta.arena_bytes)?.into();
+        Context::in_arena(shared, arena)
+    }
+
+    pub(crate) fn in_arena(shared: Arc<Shared>, arena: Arc<dyn Memory>) -> Result<Context, DeviceError> {
+        let (device, wanted) = (shared.device.clone(), shared.meta.arena_bytes);
+        if arena.span().len < wanted {
+            let call = "sharing an arena".to_owned();
+            let reason = format!("it has {}, the plan takes {}", Bytes(arena.span().len), Bytes(wanted));
+            return Err(DeviceError::Failed { call, reason });
+        }
         let ports = shared.meta.inputs.len() + shared.meta.outputs.len();
         let mut context = Context {
             stream: device.stream()?,

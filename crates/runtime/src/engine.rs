@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use tactician_cpu::CpuDevice;
 #[cfg(feature = "cuda")]
 use tactician_cuda::{CudaDevice, Lib};
-use tactician_device::{Device, DeviceInfo, Executable, HostBytes, Isa, Memory, Span, StepDesc};
-use tactician_plan::{ConstantBytes, Draft, Mismatch, Place, Plan, PlanMeta, Port, Target};
+use tactician_device::{Device, DeviceInfo, Executable, Isa, Span, StepDesc};
+use tactician_plan::{Draft, Mismatch, Place, Plan, PlanMeta, Port, Target};
 
-use crate::context::Context;
+use crate::constants::{ConstantPool, Constants};
+use crate::context::{Arena, Context};
 use crate::error::EngineError;
 
 /// A plan made ready on a device: weights in place, steps prepared. Cheap to share; make a [`Context`] per thread.
@@ -23,7 +24,7 @@ pub(crate) struct Shared {
     pub(crate) meta: PlanMeta,
     pub(crate) device: Arc<dyn Device>,
     pub(crate) steps: Vec<Box<dyn Executable>>,
-    constants: Box<dyn Memory>,
+    constants: Constants,
     warnings: Vec<Mismatch>,
     times: LoadTimes,
 }
@@ -56,14 +57,6 @@ pub struct MemoryReport {
     pub scratch: u64,
     /// Inputs and outputs, once a context unless bound to the caller's memory.
     pub bindings: u64,
-}
-
-struct MappedConstants(Arc<ConstantBytes>);
-
-impl HostBytes for MappedConstants {
-    fn bytes(&self) -> &[u8] {
-        self.0.bytes()
-    }
 }
 
 /// A library that steps of a GPU's plan come from.
@@ -247,7 +240,7 @@ impl Engine {
         });
         times.check = check;
         let plan = draft.finish()?;
-        Engine::make(plan, device?, times)
+        Engine::make(plan, device?, times, None)
     }
 
     /// Makes a plan ready on a device.
@@ -255,10 +248,23 @@ impl Engine {
     /// # Errors
     /// When the plan does not suit the device, or memory is short.
     pub fn new(plan: Plan, device: Arc<dyn Device>) -> Result<Engine, EngineError> {
-        Engine::make(plan, device, LoadTimes::default())
+        Engine::make(plan, device, LoadTimes::default(), None)
     }
 
-    fn make(plan: Plan, device: Arc<dyn Device>, mut times: LoadTimes) -> Result<Engine, EngineError> {
+    /// As [`Engine::new`], with constants that other engines of the pool have placed on the same device shared with them.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn sharing(plan: Plan, device: Arc<dyn Device>, pool: &ConstantPool) -> Result<Engine, EngineError> {
+        Engine::make(plan, device, LoadTimes::default(), Some(pool))
+    }
+
+    fn make(
+        plan: Plan,
+        device: Arc<dyn Device>,
+        mut times: LoadTimes,
+        pool: Option<&ConstantPool>,
+    ) -> Result<Engine, EngineError> {
         libraries_built_in(&plan.meta)?;
         let own = target_of(device.info());
         let wanted = plan.meta.target.isa.parse::<Isa>();
@@ -273,7 +279,10 @@ impl Engine {
             return Err(EngineError::Target(fatal));
         }
         let start = Instant::now();
-        let constants = device.constants(Arc::new(MappedConstants(plan.constants().clone())))?;
+        let constants = match pool {
+            Some(pool) => pool.place(&plan, device.as_ref())?,
+            None => Constants::whole(&plan, device.as_ref())?,
+        };
         times.constants = start.elapsed();
         let mut steps = Vec::with_capacity(plan.meta.steps.len());
         for (index, s) in plan.meta.steps.iter().enumerate() {
@@ -311,6 +320,18 @@ impl Engine {
     /// When memory is short.
     pub fn new_context(&self) -> Result<Context, EngineError> {
         Ok(Context::new(self.shared.clone())?)
+    }
+
+    /// A new execution context that works in an arena it shares with others, instead of one of its own.
+    ///
+    /// # Errors
+    /// When the arena is too small or memory is short.
+    ///
+    /// # Safety
+    /// The arena is on the engine's device. No two contexts that share it have runs under way at once: the runs of one are
+    /// done, as [`Context::synchronize`] tells, before another's are enqueued.
+    pub unsafe fn new_context_in(&self, arena: &Arena) -> Result<Context, EngineError> {
+        Ok(Context::in_arena(self.shared.clone(), arena.0.clone())?)
     }
 
     /// What the plan says.
@@ -353,8 +374,7 @@ impl Engine {
 impl Shared {
     /// Where a constant lies on the device.
     pub(crate) fn constant(&self, index: u32) -> Span {
-        let c = &self.meta.constants[index as usize];
-        Span { address: self.constants.span().address + c.offset, len: c.len }
+        self.constants.spans[index as usize]
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tactician_device::replay::ReplayDevice;
-use tactician_device::{CudaInfo, DeviceError, DeviceKind, Graph, Stream, Work};
+use tactician_device::{CudaInfo, DeviceError, DeviceKind, Graph, HostBytes, Memory, Stream, Work};
 use tactician_plan::{Constant, Step};
 use tactician_types::DType;
 
@@ -49,7 +49,7 @@ fn plan(info: &DeviceInfo, kernel: &str) -> Plan {
         predicted_us: 1.0,
         steps: vec![step],
         values: vec![],
-        record_bytes: 0,
+        ..PlanMeta::default()
     };
     Plan::new(meta, vec![]).unwrap()
 }

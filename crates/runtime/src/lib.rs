@@ -16,13 +16,15 @@
 //! plan only when you trust whoever made it.
 
 mod binding;
+mod constants;
 mod context;
 mod engine;
 mod error;
 mod npy;
 mod tensor;
 
-pub use context::Context;
+pub use constants::ConstantPool;
+pub use context::{Arena, Context};
 pub use engine::{Engine, LoadTimes, MemoryReport, device_for, target_of};
 pub use error::{EngineError, RunError};
 pub use npy::NpyError;

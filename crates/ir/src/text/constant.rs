@@ -20,10 +20,20 @@ pub(super) enum Values {
     Full,
     /// For people: long ones by their hash.
     Abbreviated,
+    /// Long ones not at all: whoever reads the text has them.
+    Aside,
+}
+
+/// Whether the values of a constant stand beside a text that has [`Values::Aside`].
+pub(super) fn is_aside(t: &Tensor) -> bool {
+    t.len() > MAX_LISTED
 }
 
 /// The values of a constant: what follows `const`. `filled` counts the bytes written as `fill`.
 pub(super) fn constant_text(t: &Tensor, values: Values, filled: &mut usize) -> String {
+    if values == Values::Aside && is_aside(t) {
+        return "aside".to_owned();
+    }
     let size = t.dtype().size();
     let mut elements = t.bytes().chunks_exact(size);
     if t.len() > 1
@@ -192,6 +202,18 @@ impl Parser<'_> {
             Token::Word("hex") => {
                 self.advance()?;
                 bytes = self.hex()?;
+            }
+            Token::Word("aside") => {
+                self.advance()?;
+                return match self.aside.as_mut().and_then(|values| values(ty)).filter(|t| t.ty() == *ty) {
+                    Some(tensor) => Ok(tensor),
+                    None => self.fail_at(
+                        start,
+                        TextErrorKind::Value,
+                        "aside".into(),
+                        "the values beside the text",
+                    ),
+                };
             }
             Token::Word("elided") => {
                 return self.fail(TextErrorKind::Value, "the values; this is an abbreviated text");

@@ -18,7 +18,8 @@
 //! - Sizes are integer polynomials in symbols: `4*N + 1`, `floor(H - 1, 2)`; a symbol that is no word stands in
 //!   single quotes.
 //! - Constants are `const {…}` (values in row-major order), `const fill v` (all equal), `const hex "…"` (the bytes,
-//!   little-endian) or, to be read only, `const seed n` (reproducible noise). A number `0x…` is an element's bits.
+//!   little-endian), `const aside` (in order, beside the text: [`parse_aside`]) or, to be read only, `const seed n`
+//!   (reproducible noise). A number `0x…` is an element's bits.
 //! - Axes of `slice` are `(axis, start, length[, step])`, those of `resize` are `(axis, size, scale[, (from, to)])`.
 //! - Values without a name are `%_0`, `%_1`, …
 //!
@@ -39,8 +40,8 @@ pub use attributes::attributes;
 pub(crate) use constant::noise;
 pub use dims::parse_dim;
 pub use expr::parse_expr;
-pub use parse::parse;
-pub use print::{abbreviated, print};
+pub use parse::{parse, parse_aside};
+pub use print::{abbreviated, print, print_aside};
 
 /// Most nodes that a text may define.
 pub const MAX_NODES: usize = 1 << 20;

@@ -8,7 +8,7 @@ use super::print::anonymous;
 use super::{MAX_NODES, MAX_OPERANDS, TextError, TextErrorKind};
 use crate::graph::{Graph, GraphError, ValueId};
 use crate::ops::Op;
-use crate::tensor::TensorType;
+use crate::tensor::{Tensor, TensorType};
 
 /// Reads a graph from its text form.
 ///
@@ -21,6 +21,25 @@ pub fn parse(text: &str) -> Result<Graph, TextError> {
     Ok(graph)
 }
 
+/// Reads a graph from the text of [`super::print_aside`]. `values` gives the constants, of the types asked for and in their
+/// order; `None` is a mistake at that place.
+///
+/// # Errors
+/// The first mistake, with its place.
+pub fn parse_aside<'s>(
+    text: &'s str,
+    values: impl FnMut(&TensorType) -> Option<Tensor> + 's,
+) -> Result<Graph, TextError> {
+    let mut p = Parser::new(text)?;
+    p.aside = Some(Box::new(values));
+    let graph = p.graph()?;
+    p.expect_end()?;
+    Ok(graph)
+}
+
+/// What gives the values that stand beside a text.
+type Aside<'s> = Box<dyn FnMut(&TensorType) -> Option<Tensor> + 's>;
+
 /// One token of look-ahead over the lexer, and the primitives that the grammar is written with.
 pub(super) struct Parser<'s> {
     lexer: Lexer<'s>,
@@ -28,13 +47,14 @@ pub(super) struct Parser<'s> {
     start: usize,
     /// Bytes of constants made without being spelled out.
     pub(super) filled: usize,
+    pub(super) aside: Option<Aside<'s>>,
 }
 
 impl<'s> Parser<'s> {
     pub(super) fn new(text: &'s str) -> Result<Parser<'s>, TextError> {
         let mut lexer = Lexer::new(text);
         let (token, start) = lexer.next()?;
-        Ok(Parser { lexer, token, start, filled: 0 })
+        Ok(Parser { lexer, token, start, filled: 0, aside: None })
     }
 
     pub(super) fn peek(&self) -> &Token<'s> {

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::attributes::attributes;
-use super::constant::{Values, constant_text};
+use super::constant::{Values, constant_text, is_aside};
 use super::dims::type_text;
 use super::lexer::{in_value, is_word, quote};
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::ops::Op;
+use crate::tensor::Tensor;
 
 /// Longest identifier made from a name.
 const MAX_IDENT: usize = 80;
@@ -16,6 +17,16 @@ const MAX_IDENT: usize = 80;
 /// The graph as text that [`super::parse`] reads back.
 pub fn print(graph: &Graph) -> String {
     write(graph, Values::Full)
+}
+
+/// The graph as text, with the values of long constants aside: these come back in the text's order, and
+/// [`super::parse_aside`] takes them so.
+pub fn print_aside(graph: &Graph) -> (String, Vec<Tensor>) {
+    let aside = |n: &NodeId| match &graph.node(*n).op {
+        Op::Constant(t) if is_aside(t) => Some(t.clone()),
+        _ => None,
+    };
+    (write(graph, Values::Aside), order(graph).iter().filter_map(aside).collect())
 }
 
 /// The graph as text for people: values of large constants are left out.

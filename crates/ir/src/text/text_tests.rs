@@ -373,3 +373,24 @@ fn broken_graphs_print() {
     assert!(print(&g).contains("%a#3"));
     assert!(parse(&print(&g)).is_err());
 }
+
+#[test]
+fn long_constants_may_stand_aside() {
+    let mut g = Graph::new("g");
+    let x = g.add_input("x", TensorType::known(DType::F32, &[5, 4])).unwrap();
+    let weights: Vec<Tensor> = (1..4).map(|i| Tensor::new(&[5, 4 * i], &f32s(20 * i)).unwrap()).collect();
+    let constants: Vec<ValueId> = weights.iter().map(|w| g.add_constant("", w.clone())).collect();
+    let short = g.add_constant("s", Tensor::new(&[1], &[2.0f32]).unwrap());
+    let sum = g.add(Op::Pointwise(parse_expr("add($0, $1)").unwrap()), &[x, constants[0]], "sum").unwrap();
+    g.mark_output("sum", sum);
+    g.mark_output("s", short);
+    let (text, aside) = print_aside(&g);
+    assert_eq!((text.matches("aside").count(), &aside), (3, &weights));
+    let mut list = aside.into_iter();
+    let back = parse_aside(&text, |_| list.next()).unwrap();
+    assert_same(&g, &back);
+    // Too few, none at all, and those of another type.
+    assert_eq!(parse_aside(&text, |_| None).unwrap_err().kind, TextErrorKind::Value);
+    assert_eq!(parse(&text).unwrap_err().kind, TextErrorKind::Value);
+    assert_eq!(parse_aside(&text, |_| Some(weights[1].clone())).unwrap_err().kind, TextErrorKind::Value);
+}
