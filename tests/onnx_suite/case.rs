@@ -8,7 +8,7 @@ use tactician::ir::{self, Graph};
 use tactician::{BuildError, Builder, Device, Engine, ImportError, Network, Tensor};
 use tactician_onnx::{Model, ShapeBindings, Value, ValueKind, read_value};
 
-use crate::compare;
+use crate::compare::{self, Tolerance};
 
 #[derive(Clone)]
 pub(crate) struct Case {
@@ -59,10 +59,19 @@ pub(crate) fn find(data: &Path, suite: &str) -> Result<Vec<Case>, String> {
     Ok(cases)
 }
 
-/// Runs all data sets of a case. `loose` is its absolute tolerance, where it is not the suite's.
+/// Runs all data sets of a case. `loose` is its absolute tolerance, where it is not the suite's. A file `tolerance` beside the
+/// model says what all of it is.
 pub(crate) fn run(case: &Case, device: Arc<dyn Device>, loose: Option<f64>) -> Outcome {
     let mut operators = Vec::new();
-    let mut body = || run_sets(case, &device, loose.unwrap_or(compare::ATOL), &mut operators);
+    let mut tolerance = Tolerance::default();
+    if let Ok(text) = std::fs::read_to_string(case.folder.join("tolerance")) {
+        match text.parse() {
+            Ok(t) => tolerance = t,
+            Err(what) => return Outcome::Broken { operators, what },
+        }
+    }
+    tolerance.atol = loose.unwrap_or(tolerance.atol);
+    let mut body = || run_sets(case, &device, tolerance, &mut operators);
     match catch_unwind(AssertUnwindSafe(&mut body)) {
         Ok(Ok(())) => Outcome::Pass,
         Ok(Err(Failure::Refused(list))) => Outcome::Refused(list),
@@ -95,7 +104,7 @@ fn refusal(e: &BuildError, operators: &[String]) -> Failure {
 fn run_sets(
     case: &Case,
     device: &Arc<dyn Device>,
-    atol: f64,
+    tolerance: Tolerance,
     operators: &mut Vec<String>,
 ) -> Result<(), Failure> {
     let model = Model::open(&case.folder.join("model.onnx"))
@@ -104,7 +113,7 @@ fn run_sets(
     let mut sets = 0;
     while case.folder.join(format!("test_data_set_{sets}")).exists() {
         let folder = case.folder.join(format!("test_data_set_{sets}"));
-        run_set(&model, &folder, device, atol, operators)?;
+        run_set(&model, &folder, device, tolerance, operators)?;
         sets += 1;
     }
     if sets == 0 { Err(Failure::Broken("it has no data".into())) } else { Ok(()) }
@@ -144,7 +153,7 @@ fn run_set(
     model: &Model,
     folder: &Path,
     device: &Arc<dyn Device>,
-    atol: f64,
+    tolerance: Tolerance,
     operators: &[String],
 ) -> Result<(), Failure> {
     let given = values(folder, "input", model.inputs().iter().map(|i| i.kind), operators)?;
@@ -179,7 +188,7 @@ fn run_set(
         let Some((_, got)) = got else { return Err(Failure::Wrong(format!("there is no output `{name}`"))) };
         let got =
             ir::Tensor::from_bytes(got.dtype(), got.shape(), got.bytes().to_vec()).map_err(|e| broken(&e))?;
-        if let Some(what) = compare::difference(&got, want, atol) {
+        if let Some(what) = compare::difference(&got, want, tolerance) {
             return Err(Failure::Wrong(format!("`{name}` {what}")));
         }
     }

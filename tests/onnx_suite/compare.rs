@@ -2,28 +2,53 @@
 
 use tactician::{DType, ir};
 
-/// Absolute tolerance of the suite.
-pub(crate) const ATOL: f64 = 1e-7;
+/// How far a result may be from what is expected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tolerance {
+    /// Of floats, absolute.
+    pub(crate) atol: f64,
+    /// Of floats, of what is expected.
+    pub(crate) rtol: f64,
+    /// Of integers.
+    pub(crate) slack: i128,
+}
 
-/// Relative tolerance of the suite.
-const RTOL: f64 = 1e-3;
+/// That of the suite.
+impl Default for Tolerance {
+    fn default() -> Self {
+        Tolerance { atol: 1e-7, rtol: 1e-3, slack: 0 }
+    }
+}
 
-/// What is wrong with a tensor, if anything. `atol` is the absolute tolerance.
-pub(crate) fn difference(got: &ir::Tensor, want: &ir::Tensor, atol: f64) -> Option<String> {
+/// Reads `ATOL RTOL SLACK`.
+impl std::str::FromStr for Tolerance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("expected `ATOL RTOL SLACK`, found `{}`", text.trim());
+        let parts: Vec<&str> = text.split_whitespace().collect();
+        let [atol, rtol, slack] = parts[..] else { return Err(wrong()) };
+        let float = |t: &str| t.parse::<f64>().map_err(|_| wrong());
+        Ok(Tolerance { atol: float(atol)?, rtol: float(rtol)?, slack: slack.parse().map_err(|_| wrong())? })
+    }
+}
+
+/// What is wrong with a tensor, if anything.
+pub(crate) fn difference(got: &ir::Tensor, want: &ir::Tensor, tolerance: Tolerance) -> Option<String> {
+    let Tolerance { atol, rtol, slack } = tolerance;
     if got.dtype() != want.dtype() || got.sizes() != want.sizes() {
         return Some(format!("has the type {}, expected {}", got.ty(), want.ty()));
     }
     if !want.dtype().is_float() {
-        let size = want.dtype().size();
-        let pairs = || got.bytes().chunks(size).zip(want.bytes().chunks(size));
-        let wrong = pairs().filter(|(a, b)| a != b).count();
-        let at = pairs().position(|(a, b)| a != b)?;
+        let far = |at: &usize| (integer(got, *at) - integer(want, *at)).abs() > slack;
+        let wrong = (0..want.len()).filter(far).count();
+        let at = (0..want.len()).find(far)?;
         let (a, b) = (integer(got, at), integer(want, at));
         return Some(format!("{wrong} of {} elements differ; element {at} is {a}, expected {b}", want.len()));
     }
     let (got, want) = (floats(got), floats(want));
     let close =
-        |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= atol + RTOL * b.abs();
+        |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= atol + rtol * b.abs();
     let wrong = got.iter().zip(&want).filter(|(a, b)| !close(**a, **b)).count();
     let at = got.iter().zip(&want).position(|(a, b)| !close(*a, *b))?;
     Some(format!(

@@ -1,5 +1,5 @@
 //! The test suite of the ONNX standard: every case is imported, built without measuring, run, and compared with the outputs
-//! that the standard's authors ship.
+//! that the standard's authors ship. Other cases of the same form are run as well (`--suite NAME`).
 //!
 //! The data are not part of this project; `cargo xtask onnx` fetches them and runs this program. Every case ends as *pass*,
 //! as *unsupported* (import or build refuses it, and `unsupported.txt` says why that is meant), or as *FAIL*.
@@ -36,6 +36,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// What the command line asks for.
 struct Options {
+    /// Those of the standard, if none is named.
+    suites: Vec<String>,
     filters: Vec<String>,
     device: DeviceName,
     json: Option<PathBuf>,
@@ -43,21 +45,33 @@ struct Options {
     threads: usize,
 }
 
+impl Options {
+    /// The suites to run.
+    fn suites(&self) -> Vec<&str> {
+        if self.suites.is_empty() {
+            SUITES.to_vec()
+        } else {
+            self.suites.iter().map(String::as_str).collect()
+        }
+    }
+}
+
 fn options() -> Result<Options, String> {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let device = std::env::var(DEVICE).unwrap_or_else(|_| "cpu".to_owned()).parse()?;
-    let mut o = Options { filters: vec![], device, json: None, todo: false, threads };
+    let mut o = Options { suites: vec![], filters: vec![], device, json: None, todo: false, threads };
     let mut args = std::env::args().skip(1);
     while let Some(a) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{a} takes a value"));
         match a.as_str() {
+            "--suite" => o.suites.push(value()?),
             "--device" => o.device = value()?.parse()?,
             "--json" => o.json = Some(value()?.into()),
             "--todo" => o.todo = true,
             "--threads" => o.threads = value()?.parse().map_err(|_| "--threads takes a number".to_owned())?,
             f if f.starts_with('-') => {
                 return Err(format!(
-                    "there is no option {f}; there are --device cpu|cuda, --json FILE, --todo, --threads N"
+                    "there is no option {f}; there are --suite NAME, --device cpu|cuda, --json FILE, --todo, --threads N"
                 ));
             }
             _ => o.filters.push(a),
@@ -85,9 +99,11 @@ fn main() -> ExitCode {
 
 /// Runs the cases; whether all were as they should be.
 fn run(data: &Path, options: &Options) -> Result<bool, String> {
-    let list = List::parse(include_str!("unsupported.txt"))?;
+    // The list is of the standard's cases.
+    let text = if options.suites.is_empty() { include_str!("unsupported.txt") } else { "" };
+    let list = List::parse(text)?;
     let mut cases = Vec::new();
-    for suite in SUITES {
+    for suite in options.suites() {
         cases.extend(case::find(data, suite)?);
     }
     let all = cases.len();

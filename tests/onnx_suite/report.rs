@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::Options;
 use crate::case::{Case, Outcome};
 use crate::list::List;
-use crate::{Options, SUITES};
 
 /// A case's end, with the list taken into account: a word, and who is to blame for what.
 struct Verdict {
@@ -58,7 +58,7 @@ pub(crate) fn report(
     for (c, v) in &verdicts {
         *counts.entry(c.suite.as_str()).or_default().entry(v.word).or_insert(0) += 1;
     }
-    for suite in SUITES.iter().filter(|s| counts.contains_key(**s)) {
+    for suite in options.suites().into_iter().filter(|s| counts.contains_key(s)) {
         let words: Vec<String> = counts[suite].iter().map(|(w, n)| format!("{n} {w}")).collect();
         println!("{suite}: {} cases: {}", counts[suite].values().sum::<usize>(), words.join(", "));
     }

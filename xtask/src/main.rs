@@ -2,6 +2,7 @@
 
 mod browser;
 mod bundle;
+mod contrib;
 mod cudnn;
 mod driver;
 mod fuzz;
@@ -34,6 +35,9 @@ const HELP: &str = "cargo xtask COMMAND
   onnx [FILTER...] [--device cpu|cuda] [--json FILE] [--todo]
           runs the test suite of the ONNX standard, which it fetches as a Python package; --todo sums failures up by
           operator
+  contrib [FILTER...] [--device cpu|cuda]
+          compares operators of the domain com.microsoft with ONNX Runtime, in models of single operators; fetches it and
+          ONNX as Python packages
   browser opens sample reports in a headless Chromium and uses them; needs chromium ($CHROMIUM names another than
           /usr/bin/chromium) and Node.js with npm, from which it fetches playwright-core; screenshots go to
           target/browser/shots
@@ -68,6 +72,7 @@ fn run() -> Result<()> {
             cudnn::run()?;
             figures()?;
             models::run(&[])?;
+            contrib::run(&[])?;
             fuzz::run(15, None)
         }
         Some("lint") => lint(),
@@ -78,6 +83,7 @@ fn run() -> Result<()> {
         Some("browser") => browser::run(),
         Some("bundle") => bundle::run(),
         Some("models") => models::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("contrib") => contrib::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("onnx") => onnx::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("fuzz") => {
             let seconds = match std::env::args().nth(2) {

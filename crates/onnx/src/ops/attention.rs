@@ -14,25 +14,37 @@ const MOST: usize = 1 << 24;
 
 pub(super) const OPERATORS: &[(&str, Importer)] = &[("Attention", attention), ("RotaryEmbedding", rotary)];
 
-fn reshape(i: &mut Import<'_>, x: ValueId, dims: &[Dim], label: &str) -> Result<ValueId, String> {
+pub(super) fn reshape(i: &mut Import<'_>, x: ValueId, dims: &[Dim], label: &str) -> Result<ValueId, String> {
     let shape: Shape = dims.iter().cloned().collect();
     i.add(Op::Reshape(Reshape { shape }), &[x], label)
 }
 
-fn dims(i: &Import<'_>, x: ValueId) -> Vec<Dim> {
+pub(super) fn dims(i: &Import<'_>, x: ValueId) -> Vec<Dim> {
     i.ty(x).shape.dims().to_vec()
 }
 
-fn known(d: &Dim, what: &str) -> Result<usize, String> {
+pub(super) fn known(d: &Dim, what: &str) -> Result<usize, String> {
     d.as_usize().ok_or_else(|| format!("{what} is {d}; give the input shapes (--shape NAME=1x128x768)"))
 }
 
-fn binary(i: &mut Import<'_>, op: Binary, a: ValueId, b: ValueId, label: &str) -> Result<ValueId, String> {
+pub(super) fn binary(
+    i: &mut Import<'_>,
+    op: Binary,
+    a: ValueId,
+    b: ValueId,
+    label: &str,
+) -> Result<ValueId, String> {
     i.add(Op::Pointwise(Expr::binary(op)), &[a, b], label)
 }
 
 /// `x` and a constant.
-fn with_constant(i: &mut Import<'_>, op: Binary, x: ValueId, c: f64, label: &str) -> Result<ValueId, String> {
+pub(super) fn with_constant(
+    i: &mut Import<'_>,
+    op: Binary,
+    x: ValueId,
+    c: f64,
+    label: &str,
+) -> Result<ValueId, String> {
     let mut e = Expr::identity();
     let c = e.push(ExprNode::Const(Scalar::float(i.ty(x).dtype, c)));
     e.push(ExprNode::Binary(op, 0, c));
@@ -40,7 +52,12 @@ fn with_constant(i: &mut Import<'_>, op: Binary, x: ValueId, c: f64, label: &str
 }
 
 /// `[B, S, heads·D]` as `[B, heads, S, D]`.
-fn split_heads(i: &mut Import<'_>, x: ValueId, heads: i64, label: &str) -> Result<ValueId, String> {
+pub(super) fn split_heads(
+    i: &mut Import<'_>,
+    x: ValueId,
+    heads: i64,
+    label: &str,
+) -> Result<ValueId, String> {
     let d = dims(i, x);
     let [b, s, all] = d.as_slice() else { return Err(format!("found {}, expected rank 3", i.ty(x))) };
     let all = known(all, "the hidden size")?;
@@ -52,7 +69,12 @@ fn split_heads(i: &mut Import<'_>, x: ValueId, heads: i64, label: &str) -> Resul
 }
 
 /// Zero where `b` holds, else minus infinity.
-fn zero_or_never(i: &mut Import<'_>, b: ValueId, dtype: DType, label: &str) -> Result<ValueId, String> {
+pub(super) fn zero_or_never(
+    i: &mut Import<'_>,
+    b: ValueId,
+    dtype: DType,
+    label: &str,
+) -> Result<ValueId, String> {
     let mut e = Expr::identity();
     let zero = e.push(ExprNode::Const(Scalar::float(dtype, 0.0)));
     let never = e.push(ExprNode::Const(Scalar::float(dtype, f64::NEG_INFINITY)));
@@ -95,9 +117,7 @@ fn attention(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     inputs.extend(mask);
     let mut y = i.add(Op::Attention(op), &inputs, label)?;
     if flat {
-        let turned = i.add(Op::Transpose(Transpose { perm: vec![0, 2, 1, 3] }), &[y], label)?;
-        let d = dims(i, turned);
-        y = reshape(i, turned, &[d[0].clone(), d[1].clone(), d[2].clone() * d[3].clone()], label)?;
+        y = join_heads(i, y, label)?;
     }
     let mut out = vec![Val::Tensor(y), Val::Tensor(k), Val::Tensor(v)];
     if n.proto.output.get(3).is_some_and(|o| !o.is_empty()) {
@@ -136,8 +156,7 @@ fn mask(i: &mut Import<'_>, n: &Node<'_>, dtype: DType, keys: &Dim) -> Result<Op
         let batches = dims(i, lengths).first().cloned().ok_or("its key lengths have no axis")?;
         let lengths = reshape(i, lengths, &[batches, Dim::from(1), Dim::from(1), Dim::from(1)], label)?;
         let count = known(keys, "the number of keys")?;
-        let places: Vec<i64> = (0..count as i64).collect();
-        let places = i.constant(label, Tensor::new(&[count], &places).map_err(|e| e.to_string())?);
+        let places = super::compose::Compose { import: i, name: label }.counted(&[count])?;
         let inside = binary(i, Binary::Lt, places, lengths, label)?;
         let padding = zero_or_never(i, inside, dtype, label)?;
         mask = Some(match mask {
@@ -236,13 +255,27 @@ fn rotary(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
         d.insert(heads_axis, Dim::from(1));
         *angles = reshape(i, *angles, &d, label)?;
     }
+    let turned = usize::try_from(n.int("rotary_embedding_dim", 0)).map_err(|_| "rotary_embedding_dim < 0")?;
+    value = turn(i, value, (cos, sin), turned, n.int("interleaved", 0) != 0, label)?;
+    one(reshape(i, value, &given, label)?)
+}
+
+/// Turns the first `turned` elements (0 stands for all) of heads, the last axis of four, by angles that broadcast against
+/// half of them. Pairs lie side by side, or half of the elements apart.
+pub(super) fn turn(
+    i: &mut Import<'_>,
+    value: ValueId,
+    (cos, sin): (ValueId, ValueId),
+    turned: usize,
+    pairs: bool,
+    label: &str,
+) -> Result<ValueId, String> {
     let whole = dims(i, value);
     let size = known(&whole[3], "the size of a head")?;
-    let turned = match usize::try_from(n.int("rotary_embedding_dim", 0)) {
-        Ok(0) => size,
-        Ok(r) if r <= size => r,
-        _ => return Err(format!("rotary_embedding_dim is beyond a head of {size}")),
-    };
+    let turned = if turned == 0 { size } else { turned };
+    if turned > size {
+        return Err(format!("{turned} elements are turned of a head of {size}"));
+    }
     if turned % 2 != 0 {
         return Err(format!("{turned} elements do not make pairs"));
     }
@@ -251,7 +284,6 @@ fn rotary(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
         let axis = SliceAxis { axis: 3, start: Dim::from(start), len: Dim::from(len), step };
         i.add(Op::Slice(Slice { axes: vec![axis] }), &[value], label)
     };
-    let pairs = n.int("interleaved", 0) != 0;
     let (a, b) = if pairs {
         (part(i, 0, half, 2)?, part(i, 1, half, 2)?)
     } else {
@@ -267,13 +299,20 @@ fn rotary(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
         real = reshape(i, real, &d, label)?;
         imaginary = reshape(i, imaginary, &d, label)?;
     }
-    value = i.add(Op::Concat(Concat { axis: if pairs { 4 } else { 3 } }), &[real, imaginary], label)?;
+    let mut y = i.add(Op::Concat(Concat { axis: if pairs { 4 } else { 3 } }), &[real, imaginary], label)?;
     if pairs {
         let d = [whole[0].clone(), whole[1].clone(), whole[2].clone(), Dim::from(turned)];
-        value = reshape(i, value, &d, label)?;
+        y = reshape(i, y, &d, label)?;
     }
-    if let Some(rest) = rest {
-        value = i.add(Op::Concat(Concat { axis: 3 }), &[value, rest], label)?;
+    match rest {
+        Some(rest) => i.add(Op::Concat(Concat { axis: 3 }), &[y, rest], label),
+        None => Ok(y),
     }
-    one(reshape(i, value, &given, label)?)
+}
+
+/// The result of attention with its heads side by side: `[B, heads, S, D]` as `[B, S, heads·D]`.
+pub(super) fn join_heads(i: &mut Import<'_>, y: ValueId, label: &str) -> Result<ValueId, String> {
+    let turned = i.add(Op::Transpose(Transpose { perm: vec![0, 2, 1, 3] }), &[y], label)?;
+    let d = dims(i, turned);
+    reshape(i, turned, &[d[0].clone(), d[1].clone(), d[2].clone() * d[3].clone()], label)
 }

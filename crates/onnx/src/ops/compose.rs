@@ -7,6 +7,9 @@ use tactician_ir::{
 
 use crate::import::Import;
 
+/// Most places that are numbered in a constant: 64 Mi.
+const MOST_COUNTED: usize = 1 << 26;
+
 /// Adds operations for one node, all under its name.
 pub(super) struct Compose<'a, 'm> {
     pub(super) import: &'a mut Import<'m>,
@@ -115,6 +118,13 @@ impl Compose<'_, '_> {
     pub(super) fn ints(&mut self, sizes: &[usize], values: &[i64]) -> Made {
         let t = Tensor::new(sizes, values).map_err(|e| e.to_string())?;
         Ok(self.import.constant(self.name, t))
+    }
+
+    /// 0, 1, 2 and so on in row-major order, as `i64`.
+    pub(super) fn counted(&mut self, sizes: &[usize]) -> Made {
+        let n = sizes.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).filter(|&n| n <= MOST_COUNTED);
+        let n = n.ok_or_else(|| format!("{sizes:?} places are too many to number"))?;
+        self.ints(sizes, &(0..n as i64).collect::<Vec<_>>())
     }
 
     /// A constant of a type from numbers, rounded to it.

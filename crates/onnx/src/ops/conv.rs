@@ -158,7 +158,7 @@ fn conv_transpose(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> 
 }
 
 /// `alpha·A'·B' + beta·C`.
-fn gemm(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
+pub(super) fn gemm(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let (a, b) = (n.tensor(0, i)?, n.tensor(1, i)?);
     let op = MatMul { trans_a: n.int("transA", 0) != 0, trans_b: n.int("transB", 0) != 0 };
     let (alpha, beta) = (n.float("alpha", 1.0), n.float("beta", 1.0));

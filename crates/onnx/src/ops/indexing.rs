@@ -103,7 +103,7 @@ fn one_hot(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let at = c.reshape(at, &wide)?;
     let mut along = vec![1; wide.len()];
     along[axis] = depth;
-    let places = c.ints(&along, &(0..depth as i64).collect::<Vec<_>>())?;
+    let places = c.counted(&along)?;
     let hit = c.binary(Binary::Eq, at, places)?;
     let (off, on) = (c.slice(values, 0, 0, 1)?, c.slice(values, 0, 1, 1)?);
     let (off, on) = (c.reshape(off, &[])?, c.reshape(on, &[])?);
@@ -171,7 +171,7 @@ fn reverse_sequence(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String
     let along = |axis: usize| -> Vec<usize> {
         (0..sizes.len()).map(|a| if a == axis { sizes[a] } else { 1 }).collect()
     };
-    let t = c.ints(&along(time), &(0..sizes[time] as i64).collect::<Vec<_>>())?;
+    let t = c.counted(&along(time))?;
     let lens = c.cast(lens, DType::I64)?;
     let lens = c.reshape(lens, &along(batch))?;
     let inside = c.binary(Binary::Lt, t, lens)?;
@@ -230,7 +230,7 @@ fn hardmax(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let at = c.op(Op::ArgReduce(ArgReduce { largest: true, axis, keep_dims: true, last: false }), &[v])?;
     let mut along = vec![1; work.len()];
     along[axis] = work[axis];
-    let places = c.ints(&along, &(0..work[axis] as i64).collect::<Vec<_>>())?;
+    let places = c.counted(&along)?;
     let hit = c.binary(Binary::Eq, at, places)?;
     let to = c.dtype(x);
     let v = c.cast(hit, to)?;

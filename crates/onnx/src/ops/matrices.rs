@@ -26,18 +26,26 @@ fn det(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     }
     let count = lead.iter().product::<usize>();
     let flat = c.reshape(x, &[count, rows * columns])?;
-    let v = minor(&mut c, flat, *rows, 0, &(0..*columns).collect::<Vec<_>>())?;
+    let all: Vec<usize> = (0..*rows).collect();
+    let v = minor(&mut c, flat, *rows, &all, &all)?;
     one(c.reshape(v, lead)?)
 }
 
-/// The determinant of the rows from `row` on and these columns.
-fn minor(c: &mut Compose<'_, '_>, flat: ValueId, n: usize, row: usize, columns: &[usize]) -> Made {
+/// The determinant of as many rows and columns of `flat [count, n·n]`: `[count, 1]`.
+pub(super) fn minor(
+    c: &mut Compose<'_, '_>,
+    flat: ValueId,
+    n: usize,
+    rows: &[usize],
+    columns: &[usize],
+) -> Made {
+    let (&row, below) = rows.split_first().ok_or("it is empty")?;
     let mut sum: Option<ValueId> = None;
     for (k, &column) in columns.iter().enumerate() {
         let mut term = c.slice(flat, 1, row * n + column, 1)?;
         let rest: Vec<usize> = columns.iter().copied().filter(|&o| o != column).collect();
         if !rest.is_empty() {
-            let below = minor(c, flat, n, row + 1, &rest)?;
+            let below = minor(c, flat, n, below, &rest)?;
             term = c.binary(Binary::Mul, term, below)?;
         }
         sum = Some(match sum {
@@ -128,7 +136,7 @@ fn write_cache(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     }
     let rank = cs.len();
     let along = |a: usize, size: usize| (0..rank).map(|o| if o == a { size } else { 1 }).collect::<Vec<_>>();
-    let places = c.ints(&along(axis, cs[axis]), &(0..cs[axis] as i64).collect::<Vec<_>>())?;
+    let places = c.counted(&along(axis, cs[axis]))?;
     let mut at = places;
     if let Some(s) = starts {
         if c.sizes(s)? != [cs[0]] {

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod attention;
 mod compose;
+mod contrib;
 mod conv;
 mod cumulative;
 mod einsum;
@@ -53,7 +54,7 @@ fn importer(op: &str) -> Option<Importer> {
         signal::OPERATORS,
         training::OPERATORS,
     ];
-    lists.iter().copied().flatten().find(|(name, _)| *name == op).map(|(_, f)| *f)
+    lists.iter().chain(contrib::LISTS).copied().flatten().find(|(name, _)| *name == op).map(|(_, f)| *f)
 }
 
 /// Whether an operator can be imported.

@@ -19,7 +19,7 @@ pub(super) const OPERATORS: &[(&str, Importer)] = &[
 ];
 
 /// Least and largest number of a type that values are quantised to.
-fn limits(dtype: DType) -> Result<(f64, f64), String> {
+pub(super) fn limits(dtype: DType) -> Result<(f64, f64), String> {
     Ok(match dtype {
         DType::I8 => (-128.0, 127.0),
         DType::U8 => (0.0, 255.0),
@@ -77,7 +77,7 @@ fn spread(c: &mut Compose<'_, '_>, p: ValueId, sizes: &[usize], axis: i64, block
 }
 
 /// `saturate(round(v) + zero)`, halves to even; `v` is `f32`.
-fn saturated(c: &mut Compose<'_, '_>, v: ValueId, zero: Option<ValueId>, to: DType) -> Made {
+pub(super) fn saturated(c: &mut Compose<'_, '_>, v: ValueId, zero: Option<ValueId>, to: DType) -> Made {
     let (least, most) = limits(to)?;
     let mut v = c.unary(Unary::Round, v)?;
     if let Some(zero) = zero {
@@ -90,7 +90,7 @@ fn saturated(c: &mut Compose<'_, '_>, v: ValueId, zero: Option<ValueId>, to: DTy
 }
 
 /// `v − zero` in `i32`, where products cannot overflow.
-fn centred(c: &mut Compose<'_, '_>, v: ValueId, zero: Option<ValueId>) -> Made {
+pub(super) fn centred(c: &mut Compose<'_, '_>, v: ValueId, zero: Option<ValueId>) -> Made {
     let v = c.cast(v, DType::I32)?;
     let Some(zero) = zero else { return Ok(v) };
     let zero = c.cast(zero, DType::I32)?;
@@ -153,7 +153,7 @@ fn dequantize(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
 }
 
 /// To `u8`, with scale and zero point from the least and the largest number, zero among them.
-fn dynamic_quantize(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
+pub(super) fn dynamic_quantize(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let x = n.tensor(0, i)?;
     let mut c = Compose { import: i, name: n.label };
     if c.dtype(x) != DType::F32 {
@@ -178,7 +178,7 @@ fn dynamic_quantize(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String
 }
 
 /// Numbers for rows of a matrix: a vector gets an axis for the columns.
-fn for_rows(c: &mut Compose<'_, '_>, p: ValueId, matrix: ValueId) -> Made {
+pub(super) fn for_rows(c: &mut Compose<'_, '_>, p: ValueId, matrix: ValueId) -> Made {
     let (own, sizes) = (c.sizes(p)?, c.sizes(matrix)?);
     match own[..] {
         [1] => c.reshape(p, &[]),
@@ -189,7 +189,7 @@ fn for_rows(c: &mut Compose<'_, '_>, p: ValueId, matrix: ValueId) -> Made {
 }
 
 /// Numbers for columns of a matrix, as they broadcast anyway.
-fn for_columns(c: &mut Compose<'_, '_>, p: ValueId, matrix: ValueId) -> Made {
+pub(super) fn for_columns(c: &mut Compose<'_, '_>, p: ValueId, matrix: ValueId) -> Made {
     let (own, sizes) = (c.sizes(p)?, c.sizes(matrix)?);
     match own[..] {
         [1] => c.reshape(p, &[]),
@@ -201,7 +201,7 @@ fn for_columns(c: &mut Compose<'_, '_>, p: ValueId, matrix: ValueId) -> Made {
 }
 
 /// The product of two matrices of quantised numbers, in `i32`.
-fn product(
+pub(super) fn product(
     i: &mut Import<'_>,
     name: &str,
     (a, a_zero): (ValueId, Option<ValueId>),
@@ -283,7 +283,7 @@ fn conv_integer(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     super::one(Compose { import: i, name: n.label }.cast(sum, DType::I32)?)
 }
 
-fn qlinear_conv(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
+pub(super) fn qlinear_conv(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let mut at = |k: usize| n.tensor(k, i);
     let [x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero] =
         [at(0)?, at(1)?, at(2)?, at(3)?, at(4)?, at(5)?, at(6)?, at(7)?];
