@@ -22,7 +22,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const HELP: &str = "cargo xtask COMMAND
 
   ci      everything the gate checks: format, lints, tests, documentation and its figures, CUDA kernels, cuDNN
-          without a GPU, models, a minute of fuzzing
+          without a GPU, models, reports in a browser, a minute of fuzzing
   lint    format and lints only
   small   the runtime with some features only: lints, tests, and the size of the program that needs the driver alone
   kernels compiles every CUDA kernel for every architecture with NVRTC, fetched as a Python package
@@ -39,8 +39,8 @@ const HELP: &str = "cargo xtask COMMAND
           compares operators of the domain com.microsoft with ONNX Runtime, in models of single operators; fetches it and
           ONNX as Python packages
   browser opens sample reports in a headless Chromium and uses them; needs chromium ($CHROMIUM names another than
-          /usr/bin/chromium) and Node.js with npm, from which it fetches playwright-core; screenshots go to
-          target/browser/shots
+          /usr/bin/chromium; as root on Debian it is installed where it is missing) and Node.js with npm, from which it
+          fetches playwright-core; screenshots go to target/browser/shots
   bundle  programs and tests for a machine without Rust, stripped, in bundle/; benches/gpu.sh runs them there
   fuzz [SECONDS] [TARGET]
           fuzzes the importer, the text form, the plan and the table, each for so long [default: 15]; needs a
@@ -73,7 +73,8 @@ fn run() -> Result<()> {
             figures()?;
             models::run(&[])?;
             contrib::run(&[])?;
-            fuzz::run(15, None)
+            browser::run()?;
+            fuzz::run(15, None, Some(fuzz::GATE_SEED))
         }
         Some("lint") => lint(),
         Some("small") => small::check(),
@@ -90,7 +91,7 @@ fn run() -> Result<()> {
                 Some(s) => s.parse().context("the length of fuzzing is a number of seconds")?,
                 None => 15,
             };
-            fuzz::run(seconds, std::env::args().nth(3).as_deref())
+            fuzz::run(seconds, std::env::args().nth(3).as_deref(), None)
         }
         Some("help" | "--help" | "-h") | None => {
             print!("{HELP}");
