@@ -39,6 +39,8 @@ pub const PIPELINE: &[&dyn Rewrite] = &[
     &ConversionPastReshape,
     &TransposeIntoMatMul,
     &Attention,
+    &NormFromSteps,
+    &ScaleIntoNorm,
     &BatchNormToAffine,
     &ResidualOrder,
     &BiasIntoConv,
