@@ -302,6 +302,7 @@ impl<'a> Builder<'a> {
             table.measured_for(Purpose {
                 model: model.clone(),
                 shapes: self.shapes.clone(),
+                values: network.values().clone(),
                 precision: self.precision,
                 tf32: self.tuning.tf32,
                 tactics: self.tuning.tactics.to_string(),

@@ -33,6 +33,14 @@ pub enum BuildError {
         /// The shape given.
         given: String,
     },
+    /// A value that an input cannot take.
+    #[error("input `{name}` cannot be given this value: {problem}")]
+    Value {
+        /// The input.
+        name: String,
+        /// Why not.
+        problem: String,
+    },
     /// Open sizes that nobody bound.
     #[error(
         "the sizes {symbols} are open: give the shapes of {inputs}, with `.shape(..)` or `--shape NAME=1x3x224x224`"

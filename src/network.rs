@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use tactician_ir::{DType, Graph, Shape, Symbols, TensorType};
-use tactician_onnx::{ImportError, Model, ShapeBindings};
+use tactician_ir::{DType, Expr, ExprNode, Graph, Op, Shape, Symbols, Tensor, TensorType};
+use tactician_onnx::{ImportError, Model, ModelInput, ShapeBindings};
 use tactician_plan::{NetworkForm, Plan, Section};
 
 use crate::dynamic::kept;
@@ -15,6 +15,7 @@ use crate::error::BuildError;
 #[derive(Clone)]
 pub struct Network {
     source: Source,
+    values: Values,
 }
 
 #[derive(Clone)]
@@ -25,6 +26,9 @@ enum Source {
 
 /// Shapes given at build time, by input name.
 pub(crate) type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// Values given to inputs, by input name.
+pub(crate) type Values = BTreeMap<String, Vec<f64>>;
 
 /// An input of a network: name, element type, shape with open sizes as symbols.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +47,7 @@ impl Network {
     /// # Errors
     /// When the file cannot be read or is no ONNX model.
     pub fn from_onnx(path: impl AsRef<Path>) -> Result<Network, ImportError> {
-        Ok(Network { source: Source::Onnx(Arc::new(Model::open(path.as_ref())?)) })
+        Ok(Network::of(Source::Onnx(Arc::new(Model::open(path.as_ref())?))))
     }
 
     /// Reads an ONNX model from memory. External data is refused.
@@ -51,7 +55,7 @@ impl Network {
     /// # Errors
     /// When the bytes are no ONNX model.
     pub fn from_onnx_bytes(bytes: Vec<u8>) -> Result<Network, ImportError> {
-        Ok(Network { source: Source::Onnx(Arc::new(Model::from_bytes(bytes)?)) })
+        Ok(Network::of(Source::Onnx(Arc::new(Model::from_bytes(bytes)?))))
     }
 
     /// Reads the network that a plan for open shapes keeps.
@@ -60,7 +64,7 @@ impl Network {
         Ok(match plan.meta.network_form {
             NetworkForm::Onnx => {
                 let model = Model::from_owner(Kept(section))?;
-                Network { source: Source::Onnx(Arc::new(model)) }
+                Network::of(Source::Onnx(Arc::new(model)))
             }
             NetworkForm::Graph => Network::from_graph(kept::read(section)?),
             NetworkForm::None => return Err(BuildError::FixedShapes { network: plan.meta.network.clone() }),
@@ -70,24 +74,64 @@ impl Network {
     /// The network as a plan for open shapes keeps it.
     pub(crate) fn for_plan(&self) -> Result<(NetworkForm, Vec<u8>), BuildError> {
         Ok(match &self.source {
-            Source::Onnx(m) => (NetworkForm::Onnx, m.whole()?),
+            Source::Onnx(m) => (NetworkForm::Onnx, m.whole(&self.tensors(m)?)?),
             Source::Graph(g) => (NetworkForm::Graph, kept::write(g)),
         })
     }
 
     /// A network from a graph, such as `NetworkBuilder` makes.
     pub fn from_graph(graph: Graph) -> Network {
-        Network { source: Source::Graph(Arc::new(graph)) }
+        Network::of(Source::Graph(Arc::new(graph)))
     }
 
-    /// Its inputs. Of an ONNX model those are left out whose form only the caller can give ([`Network::bind`]): sequences, and
-    /// tensors of no declared rank.
+    fn of(source: Source) -> Network {
+        Network { source, values: Values::new() }
+    }
+
+    /// Gives an input of an ONNX model its value once and for all, so that the network has no such input: for a shape, an
+    /// axis, a sampling rate or whatever else decides what the graph is. One number is a scalar or a vector of one, as
+    /// the model declares it; more are a vector.
+    ///
+    /// # Errors
+    /// When there is no such input, its rank is above 1 or its sizes differ, or its type cannot hold a number exactly.
+    pub fn with_value(mut self, input: &str, numbers: &[f64]) -> Result<Network, BuildError> {
+        let Source::Onnx(model) = &self.source else {
+            let problem = "only ONNX models take values; leave the input out of the graph".into();
+            return Err(BuildError::Value { name: input.to_owned(), problem });
+        };
+        let Some(declared) = model.inputs().iter().find(|i| i.name == input) else {
+            let names: Vec<&str> = model.inputs().iter().map(|i| i.name.as_str()).collect();
+            return Err(no_input(input, &names));
+        };
+        constant(declared, numbers)
+            .map_err(|problem| BuildError::Value { name: input.to_owned(), problem })?;
+        self.values.insert(input.to_owned(), numbers.to_vec());
+        Ok(self)
+    }
+
+    /// The values given so far, as the model declares them.
+    fn tensors(&self, model: &Model) -> Result<BTreeMap<String, Tensor>, BuildError> {
+        let given = model.inputs().iter().filter_map(|i| Some((i, self.values.get(&i.name)?)));
+        let tensor = |(i, numbers): (&ModelInput, &Vec<f64>)| match constant(i, numbers) {
+            Ok(value) => Ok((i.name.clone(), value)),
+            Err(problem) => Err(BuildError::Value { name: i.name.clone(), problem }),
+        };
+        given.map(tensor).collect()
+    }
+
+    /// The values given so far.
+    pub(crate) fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// Its inputs, without those that were given values. Of an ONNX model those are left out too whose form only the caller
+    /// can give ([`Network::bind`]): sequences, and tensors of no declared rank.
     pub fn inputs(&self) -> Vec<InputInfo> {
         match &self.source {
             Source::Onnx(m) => m
                 .inputs()
                 .iter()
-                .filter(|i| !i.is_sequence())
+                .filter(|i| !i.is_sequence() && !self.values.contains_key(&i.name))
                 .filter_map(|i| Some((i, i.shape.clone()?)))
                 .map(|(i, shape)| InputInfo { name: i.name.clone(), dtype: i.dtype, shape })
                 .collect(),
@@ -128,14 +172,16 @@ impl Network {
             ),
         };
         if let Some(name) = shapes.keys().find(|n| !has(n)) {
-            let known = names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-            return Err(BuildError::NoInput { name: name.clone(), known });
+            return Err(no_input(name, &names));
         }
         match &self.source {
             Source::Onnx(m) => {
                 let mut bindings = ShapeBindings::default();
                 for (name, shape) in shapes {
                     bindings = bindings.shape(name, shape);
+                }
+                for (name, value) in self.tensors(m)? {
+                    bindings = bindings.value(&name, value);
                 }
                 Ok(m.graph(&bindings)?)
             }
@@ -158,6 +204,44 @@ struct Kept(Arc<Section>);
 impl AsRef<[u8]> for Kept {
     fn as_ref(&self) -> &[u8] {
         self.0.bytes()
+    }
+}
+
+fn no_input(name: &str, names: &[&str]) -> BuildError {
+    let known = names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    BuildError::NoInput { name: name.to_owned(), known }
+}
+
+/// Numbers as the value of an input; each must be one of its type's own.
+fn constant(declared: &ModelInput, numbers: &[f64]) -> Result<Tensor, String> {
+    let dtype = declared.dtype;
+    let text = declared.shape.as_ref().map_or("a tensor of any rank".to_owned(), ToString::to_string);
+    let sizes: &[usize] = match declared.shape.as_ref().map(Shape::rank) {
+        _ if declared.is_sequence() => {
+            return Err("it is a sequence; only scalars and vectors take values".into());
+        }
+        Some(0) | None if numbers.len() == 1 => &[],
+        Some(1) | None if !numbers.is_empty() => &[numbers.len()],
+        Some(0 | 1) | None => {
+            return Err(format!("it is declared as {text} and given {} numbers", numbers.len()));
+        }
+        Some(_) => return Err(format!("it is declared as {text}; only scalars and vectors take values")),
+    };
+    let cast = |t: &Tensor, to| {
+        let mut e = Expr::empty();
+        let input = e.push(ExprNode::Input(0));
+        e.push(ExprNode::Cast(to, input));
+        tactician_reference::eval_op(&Op::Pointwise(e), &[t]).map_err(|e| e.to_string())
+    };
+    let given = Tensor::new(sizes, numbers).map_err(|e| e.to_string())?;
+    let value = cast(&given, dtype)?;
+    let back = cast(&value, DType::F64)?;
+    let back = back.values::<f64>().ok_or("a conversion to f64 gave another type")?;
+    // A float may round: 0.1 is meant as the nearest.
+    let same = |a: f64, b: f64| a == b || (dtype.is_float() && (a - b).abs() <= a.abs() * 1e-2);
+    match numbers.iter().zip(back.iter()).find(|&(&a, &b)| !same(a, b)) {
+        Some((number, _)) => Err(format!("it takes {dtype}, which has no {number}")),
+        None => Ok(value),
     }
 }
 

@@ -78,14 +78,42 @@ def voice(seconds):
     return (sound / np.abs(sound).max() * 0.5).astype(np.float32)
 
 
-def windows(sound):
-    """Pieces of 512 samples, each behind the last 64 of the one before, [T, 576]."""
-    sound = np.concatenate([np.zeros(64, np.float32), sound])
-    return np.stack([sound[i * 512:i * 512 + 576] for i in range((sound.size - 64) // 512)])
+def windows(sound, size=512, before=64):
+    """Pieces of `size` samples, each behind the last ones before it, [T, before + size]."""
+    sound = np.concatenate([np.zeros(before, np.float32), sound])
+    return np.stack([sound[i * size:(i + 1) * size + before] for i in range((sound.size - before) // size)])
 
 
-def states(x, **shapes):
-    return {"input": x, **{name: np.zeros(shape, np.float32) for name, shape in shapes.items()}}
+def states(x, rate=None, **shapes):
+    """Sound for a detector with states, all zero as at the start, and the sampling rate where it asks for one."""
+    given = {} if rate is None else {"sr": np.array(rate, np.int64)}
+    return {"input": x, **given, **{name: np.zeros(shape, np.float32) for name, shape in shapes.items()}}
+
+
+def halved(sound):
+    """Half the sampling rate: means of pairs."""
+    return sound[:sound.size // 2 * 2].reshape(-1, 2).mean(1)
+
+
+def vad(rate=RATE, batch=1, given=True):
+    """One window, or several neighbours as a batch, for silero's current detectors."""
+    x = windows(voice(1)) if rate == RATE else windows(halved(voice(1)), 256, 32)
+    return states(x[8:8 + batch], rate if given else None, state=(2, batch, 128))
+
+
+# Inputs that decide what the graph is: their values are given when it is built.
+VALUES = {"sr"}
+
+# Detectors of speech that hear one window at a time: its samples, how many before it, and which output is which state
+# of the next.
+STREAMS = {
+    "silero_vad": (512, 64, {"stateN": "state"}),
+    "silero_vad_16k_op15": (512, 64, {"stateN": "state"}),
+    "silero_vad_half": (512, 64, {"stateN": "state"}),
+    "silero_vad_op18_ifless": (512, 64, {"stateN": "state"}),
+    "silero_vad_openvino_16k": (512, 64, {"stateN": "state"}),
+    "oww_silero_vad_v3": (1536, 0, {"hn": "h", "cn": "c"}),
+}
 
 
 def contents(*texts):
@@ -112,6 +140,7 @@ CASES = {
     "oww_embedding": [noise("input_1", 1, 76, 32, 1), noise("input_1", 3, 76, 32, 1)],
     "oww_melspectrogram": [noise("input", 1, 1280, scale=1000), noise("input", 1, 16000, scale=1000)],
     "oww_alexa": [noise("onnx::Flatten_0", 1, 16, 96, scale=0.1)],
+    "oww_hey_jarvis": [noise("x.1", 1, 16, 96, scale=0.1)],
     "oww_hey_mycroft": [noise("onnx::Flatten_0", 1, 16, 96, scale=0.1)],
     "oww_hey_rhasspy": [noise("onnx::Flatten_0", 1, 16, 96, scale=0.1)],
     "oww_timer": [noise("onnx::Flatten_0", 1, 34, 96, scale=0.1)],
@@ -120,7 +149,15 @@ CASES = {
         states(windows(voice(2)), h=(1, 1, 128), c=(1, 1, 128)),
         states(windows(np.zeros(RATE, np.float32)), h=(1, 1, 128), c=(1, 1, 128)),
     ],
-    "silero_vad_openvino_16k": [states(windows(voice(1))[8:9], state=(2, 1, 128))],
+    "silero_vad": [vad(), vad(batch=3), vad(rate=8000)],
+    "silero_vad_16k_op15": [vad(), vad(batch=3)],
+    "silero_vad_half": [vad(given=False), vad(batch=3, given=False)],
+    "silero_vad_op18_ifless": [vad(), vad(batch=3), vad(rate=8000)],
+    "silero_vad_openvino_16k": [vad(given=False)],
+    "oww_silero_vad_v3": [
+        states(windows(voice(1), 1536, 0)[3:4], RATE, h=(2, 1, 64), c=(2, 1, 64)),
+        states(windows(halved(voice(1)), 768, 0)[3:5], 8000, h=(2, 2, 64), c=(2, 2, 64)),
+    ],
     "magika_v3_3": [contents(PYTHON), contents(JSON, PYTHON)],
 }
 
@@ -135,19 +172,33 @@ def run(command):
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr.strip()}")
 
 
-def tactician(program, model, table, inputs):
-    """The outputs by name."""
-    with tempfile.TemporaryDirectory() as folder:
-        plan, out = os.path.join(folder, "m.plan"), os.path.join(folder, "out")
-        shapes = [f"--shape={k}={'x'.join(map(str, v.shape))}" for k, v in inputs.items()]
-        run([program, "build", model, *shapes, "--table", table, "-o", plan])
-        given = []
+class Plan:
+    """A model built for the sizes of some inputs, in a folder of its own."""
+
+    def __init__(self, program, model, table, inputs):
+        self.program = program
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.folder.name, "m.plan")
+        sizes = [f"--value={k}={','.join(map(str, v.ravel()))}" if k in VALUES else
+                 f"--shape={k}={'x'.join(map(str, v.shape))}" for k, v in inputs.items()]
+        run([program, "build", model, *sizes, "--device", "cpu", "--table", table, "-o", self.path])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.folder.cleanup()
+
+    def run(self, inputs, names):
+        """The outputs of these names."""
+        out, given = os.path.join(self.folder.name, "out"), []
         for name, value in inputs.items():
-            path = os.path.join(folder, file_name(name) + ".npy")
-            np.save(path, value)
-            given += ["--input", f"{name}={path}"]
-        run([program, "run", plan, *given, "--output-dir", out])
-        return {f: np.load(os.path.join(out, f)) for f in os.listdir(out)}
+            if name not in VALUES:
+                path = os.path.join(self.folder.name, file_name(name) + ".npy")
+                np.save(path, value)
+                given += ["--input", f"{name}={path}"]
+        run([self.program, "run", self.path, *given, "--output-dir", out])
+        return [np.load(os.path.join(out, file_name(n) + ".npy")) for n in names]
 
 
 def read(session, scores):
@@ -178,22 +229,62 @@ def meaning(name, session, inputs, outputs):
     return ""
 
 
+def worst_error(names, got, want, least=1e-30):
+    """The largest L2 error of any output, relative to the norm of what it should be, or to `least` where that is more."""
+    worst = 0.0
+    for name, value, right in zip(names, got, want, strict=True):
+        if value.shape != right.shape or value.dtype != right.dtype:
+            raise RuntimeError(f"output {name} is {value.dtype}{value.shape}, expected {right.dtype}{right.shape}")
+        norm = max(float(np.linalg.norm(right.astype(np.float64))), least)
+        worst = max(worst, float(np.linalg.norm(value.astype(np.float64) - right)) / norm)
+    return worst
+
+
+def listen(name, session, plan, inputs, names):
+    """Lets a detector hear a voice and then silence, window by window, its states carried on; fails when it is wrong."""
+    size, before, carried = STREAMS[name]
+    said, worst = [], 0.0
+    for sound, speech in [(voice(1), True), (np.zeros(RATE // 2, np.float32), False)]:
+        heard = []
+        for x in windows(sound, size, before):
+            inputs = {**inputs, "input": x[None]}
+            got = plan.run(inputs, names)
+            # Of probabilities near 0 ONNX Runtime's own have few digits: they are compared with 1.
+            worst = max(worst, worst_error(names, got, session.run(None, inputs), least=1.0))
+            by_name = dict(zip(names, got))
+            inputs.update({state: by_name[output] for output, state in carried.items()})
+            heard.append(by_name["output"].item())
+        likely = float(np.median(heard))
+        if (likely > 0.5) != speech:
+            raise RuntimeError(f"it hears speech with probability {likely:.2f} in {'a voice' if speech else 'silence'}")
+        said.append(f"{likely:.2f} in {'a voice' if speech else 'silence'}")
+    return worst, f", hears speech with probability {' and '.join(said)}"
+
+
+def ort_session(path, optimised=True, threads=0):
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # Errors alone.
+    options.intra_op_num_threads = threads
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
 def check(name, path, program, table):
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for inputs in CASES[name]:
+    session = ort_session(path)
+    names = [o.name for o in session.get_outputs()]
+    for i, inputs in enumerate(CASES[name]):
         start = time.perf_counter()
-        got = tactician(program, path, table, inputs)
-        worst = 0.0
-        for output, want in zip(session.get_outputs(), session.run(None, inputs)):
-            value = got[file_name(output.name) + ".npy"]
-            if value.shape != want.shape or value.dtype != want.dtype:
-                raise RuntimeError(f"output {output.name} is {value.dtype}{value.shape}, expected {want.dtype}{want.shape}")
-            norm = max(float(np.linalg.norm(want.astype(np.float64))), 1e-30)
-            worst = max(worst, float(np.linalg.norm(value.astype(np.float64) - want)) / norm)
-        shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in inputs.items())
+        with Plan(program, path, table, inputs) as plan:
+            got = plan.run(inputs, names)
+            worst = worst_error(names, got, session.run(None, inputs))
+            said = meaning(name, session, inputs, got)
+            if name in STREAMS and i == 0:
+                streamed, said = listen(name, session, plan, inputs, names)
+                worst = max(worst, streamed)
+        shapes = ", ".join(f"{k} {v if k in VALUES else list(v.shape)}" for k, v in inputs.items())
         if not worst <= ALLOWED:
             raise RuntimeError(f"{shapes}: relative L2 error {worst:.2e}, allowed {ALLOWED:.0e}")
-        said = meaning(name, session, inputs, [got[file_name(o.name) + ".npy"] for o in session.get_outputs()])
         print(f"{name} {shapes}: relative L2 error {worst:.1e}{said} ({time.perf_counter() - start:.1f} s)", flush=True)
 
 

@@ -72,6 +72,10 @@ pub(crate) struct Source {
     /// The shape of an input whose sizes are open, such as `x=1x3x224x224`; once for each such input
     #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
     pub(crate) shapes: Vec<(String, Vec<usize>)>,
+    /// The value of an input that decides what the graph is (a sampling rate, axes, a shape), such as `sr=16000` or
+    /// `axes=0,2`; the plan has no such input then
+    #[arg(long = "value", value_name = "NAME=NUMBERS", value_parser = value)]
+    pub(crate) values: Vec<(String, Vec<f64>)>,
 }
 
 /// How numbers inside the network are kept.
@@ -265,6 +269,10 @@ pub(crate) struct Inspect {
     /// The shape of an open input, for models
     #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
     pub(crate) shapes: Vec<(String, Vec<usize>)>,
+    /// The value of an input that decides what the graph is (a sampling rate, axes, a shape), such as `sr=16000` or
+    /// `axes=0,2`; the plan has no such input then
+    #[arg(long = "value", value_name = "NAME=NUMBERS", value_parser = value)]
+    pub(crate) values: Vec<(String, Vec<f64>)>,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -431,6 +439,10 @@ pub(crate) struct Demo {
     /// The shape of an open input
     #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
     pub(crate) shapes: Vec<(String, Vec<usize>)>,
+    /// The value of an input that decides what the graph is (a sampling rate, axes, a shape), such as `sr=16000` or
+    /// `axes=0,2`; the plan has no such input then
+    #[arg(long = "value", value_name = "NAME=NUMBERS", value_parser = value)]
+    pub(crate) values: Vec<(String, Vec<f64>)>,
     /// Budgets to build for
     #[arg(long, value_name = "SIZE", value_delimiter = ',', default_values = ["0", "4MiB", "512MiB"])]
     pub(crate) workspace: Vec<Bytes>,
@@ -454,6 +466,19 @@ fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
         .map(|s| s.parse().map_err(|_| format!("`{s}` is no size; write NAME=SIZES, such as x=1x3x224x224")))
         .collect::<Result<_, _>>()?;
     Ok((name.to_owned(), sizes))
+}
+
+fn value(text: &str) -> Result<(String, Vec<f64>), String> {
+    let (name, numbers) =
+        text.rsplit_once('=').ok_or("write NAME=NUMBERS, such as sr=16000 or axes=0,2".to_owned())?;
+    let number = |s: &str| match s {
+        "true" => Ok(1.0),
+        "false" => Ok(0.0),
+        _ => s
+            .parse()
+            .map_err(|_| format!("`{s}` is no number; write NAME=NUMBERS, such as sr=16000 or axes=0,2")),
+    };
+    Ok((name.to_owned(), numbers.split(',').map(number).collect::<Result<_, _>>()?))
 }
 
 fn input(text: &str) -> Result<(String, PathBuf), String> {

@@ -19,8 +19,13 @@ use crate::output::{self, Bar, micros};
 /// Largest batch of the zoo's networks.
 const MAX_BATCH: usize = 4096;
 
-/// A network by its name on the command line.
-pub(crate) fn network(model: &str) -> Result<Network, CliError> {
+/// A network by its name on the command line, with the values given to its inputs.
+pub(crate) fn network(model: &str, values: &[(String, Vec<f64>)]) -> Result<Network, CliError> {
+    let given = |n: Network, (name, numbers): &(String, Vec<f64>)| n.with_value(name, numbers);
+    Ok(values.iter().try_fold(named(model)?, given)?)
+}
+
+fn named(model: &str) -> Result<Network, CliError> {
     let Some(name) = model.strip_prefix("zoo:") else {
         return Network::from_onnx(model)
             .map_err(|source| CliError::Import { model: model.to_owned(), source });
@@ -299,7 +304,7 @@ impl Measured {
 
 pub(crate) fn run(a: &Build) -> Result<(), CliError> {
     Plan::check_path(&a.output)?;
-    let network = network(&a.source.model)?;
+    let network = network(&a.source.model, &a.source.values)?;
     let measured = match a.profiles.is_empty() {
         true => {
             Measured::Fixed(Box::new(tune(&network, &a.source.shapes, &a.measuring, Some(&a.source.model))?))

@@ -44,7 +44,7 @@ struct Report {
 
 pub(crate) fn run(a: &Demo) -> Result<(), CliError> {
     Plan::check_path(&a.output)?;
-    let net = network(&a.model)?;
+    let net = network(&a.model, &a.values)?;
     let say = |text: String| if a.json { Ok(()) } else { output::line(text) };
     say(format!("measuring every tactic for every region of {} ...", a.model))?;
     let tuned = tune(&net, &a.shapes, &a.measuring, Some(&a.model))?;

@@ -121,7 +121,7 @@ struct ModelReport {
 }
 
 fn model(a: &Inspect) -> Result<(), CliError> {
-    let net = network(&a.file)?;
+    let net = network(&a.file, &a.values)?;
     let shapes = a.shapes.iter().cloned().collect();
     let graph = net.bind(&shapes)?;
     let count = |g: &tactician::ir::Graph| {

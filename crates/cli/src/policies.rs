@@ -50,7 +50,7 @@ struct Row {
 }
 
 pub(crate) fn run(a: &Policies) -> Result<(), CliError> {
-    let net = network(&a.source.model)?;
+    let net = network(&a.source.model, &a.source.values)?;
     let tuned = tune_for(&net, &a.source.shapes, &a.measuring, Some(&a.source.model), POLICIES)?;
     let budget = Budget::workspace(a.workspace.0);
     let best = tuned.select(budget)?;
@@ -135,7 +135,7 @@ struct ChurnReport {
 }
 
 pub(crate) fn churn(a: &Churn) -> Result<(), CliError> {
-    let net = network(&a.source.model)?;
+    let net = network(&a.source.model, &a.source.values)?;
     let mut tuned: Vec<Tuned> = Vec::new();
     let mut plans: Vec<Plan> = Vec::new();
     for i in 0..a.times {

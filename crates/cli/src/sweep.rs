@@ -67,7 +67,12 @@ impl Solved {
 pub(crate) fn run(a: &Sweep) -> Result<(), CliError> {
     let tuned = match is_table(&a.source.model)? {
         true => from_table(Path::new(&a.source.model), None)?,
-        false => tune(&network(&a.source.model)?, &a.source.shapes, &a.measuring, Some(&a.source.model))?,
+        false => tune(
+            &network(&a.source.model, &a.source.values)?,
+            &a.source.shapes,
+            &a.measuring,
+            Some(&a.source.model),
+        )?,
     };
     let mut solved = Solved::new(&tuned);
     let start = Instant::now();
@@ -249,7 +254,8 @@ fn from_table(path: &Path, model: Option<&str>) -> Result<Tuned, CliError> {
     }
     let on_host = purpose.on_host.iter().cloned().collect();
     let options = TuneOptions { frozen: true, on_host, ..TuneOptions::default() };
-    let tuned = builder.tuning(options).progress(|p| bar.update(p)).tune(&network(&purpose.model)?);
+    let values: Vec<_> = purpose.values.clone().into_iter().collect();
+    let tuned = builder.tuning(options).progress(|p| bar.update(p)).tune(&network(&purpose.model, &values)?);
     bar.done();
     Ok(tuned?)
 }

@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::{Folder, bad, external, floats, good, model, node, run, small_model, tactician, value};
+use common::{
+    Folder, bad, external, floats, good, model, node, run, small_model, sums_model, tactician, value,
+};
 use tactician::Tensor;
 
 /// Builds `bytes` as a model, which must fail; no plan may be left.
@@ -39,6 +41,20 @@ fn models_that_are_none() {
     }
     // Cut at a boundary of fields, what is left may still be a model.
     assert!(refusals > whole.len() * 9 / 10, "{refusals} of {}", whole.len());
+}
+
+#[test]
+fn values_that_inputs_cannot_have() {
+    refused(&sums_model(), &["--shape", "axes=1"], &["known when the model is imported", "--value"]);
+    refused(&sums_model(), &["--value", "axis=1"], &["no input `axis`", "`axes`"]);
+    refused(&sums_model(), &["--value", "axes=0.5"], &["`axes`", "i64", "0.5"]);
+    refused(&sums_model(), &["--value", "axes=nan"], &["`axes`", "NaN"]);
+    refused(&sums_model(), &["--value", "axes=1e300"], &["`axes`", "i64"]);
+    refused(&sums_model(), &["--value", "axes=2"], &["axis 2"]);
+    refused(&sums_model(), &["--value", "x=1"], &["`x`", "only scalars and vectors"]);
+    bad(&["build", "zoo:tiny", "--value", "x=1", "-o", "p"], &["`x`", "only ONNX models"]);
+    let text = run(&["build", "m.onnx", "--value", "axes=one", "-o", "p"]);
+    assert_eq!(text.status.code(), Some(2));
 }
 
 #[test]

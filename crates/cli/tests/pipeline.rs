@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Folder, bad, good, run, small_model, tactician};
+use common::{Folder, bad, good, run, small_model, sums_model, tactician};
 use serde_json::Value;
 use tactician::Tensor;
 
@@ -51,6 +51,55 @@ fn a_model_is_built_and_run() {
     let y = Tensor::read_npy(format!("{out}/y.npy").as_ref()).unwrap();
     let want: Vec<f32> = x.iter().enumerate().map(|(i, v)| (if i < 36 { *v } else { -v }).max(0.0)).collect();
     assert_eq!(y.values::<f32>().unwrap(), want);
+}
+
+/// An input that decides the graph is given its value, which a table remembers.
+#[test]
+fn values_are_given_to_inputs() {
+    let dir = Folder::new();
+    let model = dir.write("m.onnx", &sums_model());
+    let x = dir.file("x.npy");
+    Tensor::new(&[2, 3], &[1f32, 2.0, 3.0, 10.0, 20.0, 30.0]).unwrap().write_npy(x.as_ref()).unwrap();
+    let (plan, out) = (dir.file("m.plan"), dir.file("out"));
+    for (axes, sums) in
+        [("axes=1", &[6.0, 60.0][..]), ("axes=0", &[11.0, 22.0, 33.0]), ("axes=-1,0", &[66.0])]
+    {
+        let table = dir.file(&format!("{axes}.tac"));
+        let common = ["--threads", "1", "--table", &table, "-o", &plan];
+        good(&[&["build", &model, "--shape", "x=2x3", "--value", axes], &common[..]].concat());
+        let check = || {
+            good(&["run", &plan, "--input", &format!("x={x}"), "--output-dir", &out]);
+            let y = Tensor::read_npy(format!("{out}/y.npy").as_ref()).unwrap();
+            assert_eq!(y.values::<f32>().unwrap(), sums, "{axes}");
+        };
+        check();
+        std::fs::remove_file(&plan).unwrap();
+        good(&["replan", &table, "-o", &plan]);
+        check();
+    }
+    // A plan for open shapes keeps the network, and with it the value.
+    good(&[
+        "build",
+        &model,
+        "--value",
+        "axes=1",
+        "--profile",
+        "x=1x3:2x3:4x3",
+        "--threads",
+        "1",
+        "-o",
+        &plan,
+    ]);
+    for rows in 1..=4 {
+        let x: Vec<f32> = (0..3 * rows).map(|i| i as f32).collect();
+        let file = dir.file("rows.npy");
+        Tensor::new(&[rows, 3], &x).unwrap().write_npy(file.as_ref()).unwrap();
+        good(&["run", &plan, "--input", &format!("x={file}"), "--output-dir", &out]);
+        let y = Tensor::read_npy(format!("{out}/y.npy").as_ref()).unwrap();
+        assert_eq!(y.values::<f32>().unwrap(), x.chunks(3).map(|r| r.iter().sum()).collect::<Vec<f32>>());
+    }
+    let shown = json(&["inspect", &model, "--value", "axes=1", "--json"]);
+    assert_eq!(shown["inputs"].as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn branches<'m>(import: &mut Import<'_>, n: &Node<'m>, scope: &Scope<'_, 'm>) ->
         if ta != tb {
             return Err(format!(
                 "its condition depends on data, and its branches give {ta} and {tb}; they must agree, or the \
-                 condition must be known (an input can be given its value)"
+                 condition must be known (if an input decides it, give the input its value: --value NAME=NUMBERS)"
             ));
         }
         let mut e = Expr::empty();

@@ -1,18 +1,18 @@
 //! The model as a whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use memmap2::Mmap;
 use prost::Message;
-use tactician_ir::Graph;
+use tactician_ir::{Graph, Tensor};
 
 use crate::error::ImportError;
 use crate::import::domain;
 use crate::inputs::{self, ModelInput, ShapeBindings, ValueKind};
-use crate::proto::{ModelProto, OperatorSetId};
+use crate::proto::{GraphProto, ModelProto, OperatorSetId, TensorProto};
 use crate::{external, function, import};
 
 /// Oldest operator set that is read.
@@ -66,16 +66,34 @@ impl Model {
         Model::decode(Bytes::from_owner(bytes), None)
     }
 
-    /// The model in one piece: its bytes, with the weights that lie in other files put in.
+    /// The model in one piece: its bytes, with the weights that lie in other files put in, and with values that inputs have
+    /// once and for all, so that it has no such inputs.
     ///
     /// # Errors
     /// When another file cannot be read.
-    pub fn whole(&self) -> Result<Vec<u8>, ImportError> {
+    pub fn whole(&self, values: &BTreeMap<String, Tensor>) -> Result<Vec<u8>, ImportError> {
         let mut proto = self.proto.clone();
-        match external::embed(&mut proto, self.folder.as_deref())? {
-            true => Ok(proto.encode_to_vec()),
-            false => Ok(self.bytes.to_vec()),
+        let mut bytes = match external::embed(&mut proto, self.folder.as_deref())? {
+            true => proto.encode_to_vec(),
+            false => self.bytes.to_vec(),
+        };
+        let declared = self.proto.graph.iter().flat_map(|g| &g.input);
+        let initializer = declared.filter_map(|i| {
+            let (value, ty) = (values.get(&i.name)?, i.r#type.as_ref()?.tensor.as_ref()?);
+            Some(TensorProto {
+                name: i.name.clone(),
+                data_type: ty.elem_type,
+                dims: value.sizes().iter().map(|&n| n as i64).collect(),
+                raw_data: Some(value.bytes().to_vec().into()),
+                ..TensorProto::default()
+            })
+        });
+        // Fields of a message that comes twice are joined: the graph has these initialisers too.
+        let graph = GraphProto { initializer: initializer.collect(), ..GraphProto::default() };
+        if !graph.initializer.is_empty() {
+            bytes.extend(ModelProto { graph: Some(graph), ..ModelProto::default() }.encode_to_vec());
         }
+        Ok(bytes)
     }
 
     fn decode(bytes: Bytes, folder: Option<PathBuf>) -> Result<Model, ImportError> {

@@ -110,7 +110,7 @@ impl<'a> Node<'a> {
             return Ok(None);
         }
         let dims = import.dims(self.val(i)?);
-        dims.map(Some).ok_or_else(|| format!("operand {i} must be known when the model is imported"))
+        dims.map(Some).ok_or_else(|| format!("operand {i} must be known when the model is imported; if it is an input, give its value (--value NAME=NUMBERS)"))
     }
 
     /// Operand `i` as integers.

@@ -294,10 +294,13 @@ fn external_data_stay_in_the_folder() {
     let w = g.node_ids().find_map(|n| g.node(n).as_constant().cloned()).unwrap();
     assert_eq!(w.values::<f32>().unwrap().as_ref(), &[2., 3.]);
     // In one piece it needs no folder any more.
-    let whole = Model::open(&inner.join("m.onnx")).unwrap().whole().unwrap();
+    let whole = Model::open(&inner.join("m.onnx")).unwrap().whole(&BTreeMap::new()).unwrap();
     let again = Model::from_bytes(whole.clone()).unwrap();
     assert_eq!(again.graph(&ShapeBindings::default()).unwrap().to_string(), g.to_string());
-    assert_eq!(again.whole().unwrap(), whole);
+    assert_eq!(again.whole(&BTreeMap::new()).unwrap(), whole);
+    let x = again.inputs()[0].name.clone();
+    let given = again.whole(&BTreeMap::from([(x, Tensor::new(&[2], &[1f32, 2.0]).unwrap())])).unwrap();
+    assert!(Model::from_bytes(given).unwrap().inputs().is_empty());
     let text = |l: &str, o: &str, n: &str| open(l, o, n).unwrap_err().to_string();
     assert!(text("../secret.bin", "0", "8").contains("leads out"));
     assert!(text("/etc/hostname", "0", "8").contains("leads out"));

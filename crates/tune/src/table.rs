@@ -112,6 +112,9 @@ pub struct Purpose {
     pub model: String,
     /// Shapes given to open inputs.
     pub shapes: BTreeMap<String, Vec<usize>>,
+    /// Values given to inputs once and for all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, Vec<f64>>,
     /// The type that `f32` values are stored in.
     pub precision: DType,
     /// Whether factors may be rounded to TF32.

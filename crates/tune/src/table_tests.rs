@@ -169,6 +169,11 @@ fn what_it_was_measured_for_comes_back() {
     let purpose = |model: &str| Purpose {
         model: model.into(),
         shapes: BTreeMap::from([("x".into(), vec![1, 3, 8, 8])]),
+        values: if model == "a.onnx" {
+            BTreeMap::from([("rate".into(), vec![16e3])])
+        } else {
+            BTreeMap::new()
+        },
         precision: DType::F16,
         tf32: false,
         tactics: "own,-conv".into(),

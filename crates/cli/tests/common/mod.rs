@@ -109,8 +109,13 @@ impl Message {
     }
 }
 
-/// A declared value: sizes as numbers or names.
+/// A declared value of floats: sizes as numbers or names.
 pub(crate) fn value(name: &str, sizes: &[&str]) -> Message {
+    value_of(name, 1, sizes)
+}
+
+/// A declared value of one of ONNX's types by its number.
+pub(crate) fn value_of(name: &str, dtype: i64, sizes: &[&str]) -> Message {
     let mut shape = Message::default();
     for s in sizes {
         let dim = match s.parse() {
@@ -119,7 +124,7 @@ pub(crate) fn value(name: &str, sizes: &[&str]) -> Message {
         };
         shape = shape.message(1, &dim);
     }
-    let tensor = Message::default().int(1, 1).message(2, &shape);
+    let tensor = Message::default().int(1, dtype).message(2, &shape);
     Message::default().text(1, name).message(2, &Message::default().message(1, &tensor))
 }
 
@@ -160,6 +165,12 @@ pub(crate) fn model(
     let g = outputs.iter().fold(g, |g, o| g.message(12, o));
     let opset = Message::default().int(2, 17);
     Message::default().int(1, 8).message(7, &g).message(8, &opset).0
+}
+
+/// `y`, the sums of `x [N, 3]` along `axes`, an input.
+pub(crate) fn sums_model() -> Vec<u8> {
+    let inputs = [value("x", &["N", "3"]), value_of("axes", 7, &["A"])];
+    model(&[node("ReduceSum", &["x", "axes"], &["y"], &[])], &[], &inputs, &[value("y", &["S", "T"])])
 }
 
 /// `y = relu(conv(x, w))` over `[N, 2, H, H]`: the window passes the middle on and negates channel 1.
