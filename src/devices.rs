@@ -69,7 +69,7 @@ impl DeviceName {
 
     /// The best device present: the first GPU where one can be used, else the CPU. Whoever asks for a number of threads
     /// means the CPU.
-    pub(crate) fn best(threads: Option<usize>) -> Result<Arc<dyn Device>, DeviceError> {
+    pub fn best(threads: Option<usize>) -> Result<Arc<dyn Device>, DeviceError> {
         if threads.is_none()
             && let Ok(gpu) = DeviceName::Cuda(0).open(None)
         {

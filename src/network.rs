@@ -79,6 +79,14 @@ impl Network {
         })
     }
 
+    /// The ONNX model that it is; `None` for one built by hand.
+    pub(crate) fn model(&self) -> Option<&Model> {
+        match &self.source {
+            Source::Onnx(m) => Some(m),
+            Source::Graph(_) => None,
+        }
+    }
+
     /// A network from a graph, such as `NetworkBuilder` makes.
     pub fn from_graph(graph: Graph) -> Network {
         Network::of(Source::Graph(Arc::new(graph)))
@@ -110,7 +118,7 @@ impl Network {
     }
 
     /// The values given so far, as the model declares them.
-    fn tensors(&self, model: &Model) -> Result<BTreeMap<String, Tensor>, BuildError> {
+    pub(crate) fn tensors(&self, model: &Model) -> Result<BTreeMap<String, Tensor>, BuildError> {
         let given = model.inputs().iter().filter_map(|i| Some((i, self.values.get(&i.name)?)));
         let tensor = |(i, numbers): (&ModelInput, &Vec<f64>)| match constant(i, numbers) {
             Ok(value) => Ok((i.name.clone(), value)),

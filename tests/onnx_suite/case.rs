@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tactician::ir::{self, Graph};
-use tactician::{BuildError, Builder, Device, Engine, ImportError, Network, Tensor};
+use tactician::{BuildError, Builder, Device, Engine, ImportError, Network, Session, SessionError, Tensor};
 use tactician_onnx::{Model, ShapeBindings, Value, ValueKind, read_value};
 
 use crate::compare::{self, Tolerance};
@@ -160,21 +160,16 @@ fn run_set(
     let given: Vec<(&str, Value)> = model.inputs().iter().map(|i| i.name.as_str()).zip(given).collect();
     let inputs: Vec<(String, ir::Tensor)> = given.iter().flat_map(|(n, v)| tensors(n, v)).collect();
     let expected = values(folder, "output", model.outputs().map(|(_, k)| k), operators)?;
-    let graph = import(model, &given, &inputs).map_err(|e| refusal(&e.into(), operators))?;
-    let wanted: Vec<String> = graph.inputs().iter().map(|&n| graph.node(n).name.clone()).collect();
-    let builder = Builder::new().device(device.clone());
-    let plan = builder.untuned(&Network::from_graph(graph)).map_err(|e| refusal(&e, operators))?;
-
     let broken = |e: &dyn std::fmt::Display| Failure::Broken(e.to_string());
-    let engine = Engine::new(plan, device.clone()).map_err(|e| broken(&e))?;
-    let mut context = engine.new_context().map_err(|e| broken(&e))?;
     let mut bound = Vec::new();
-    for (name, t) in inputs.iter().filter(|(n, _)| wanted.contains(n)) {
+    for (name, t) in &inputs {
         let t = Tensor::from_bytes(t.dtype(), t.sizes(), t.bytes());
         bound.push((name.as_str(), t.ok_or_else(|| broken(&"an input is too large"))?));
     }
-    let refs: Vec<(&str, &Tensor)> = bound.iter().map(|(n, t)| (*n, t)).collect();
-    let outputs = context.run(&refs).map_err(|e| broken(&e))?;
+    let outputs = match import(model, &given, &inputs) {
+        Ok(graph) => run_graph(graph, &bound, device, operators)?,
+        Err(_) => run_stages(folder, &bound, device, operators)?,
+    };
     let names = model.outputs().map(|(n, _)| n);
     let want: Vec<(String, ir::Tensor)> = names.zip(&expected).flat_map(|(n, v)| tensors(n, v)).collect();
     // Some data have not all of a model's outputs.
@@ -193,6 +188,52 @@ fn run_set(
         }
     }
     Ok(())
+}
+
+type Named = Vec<(String, Tensor)>;
+
+/// Runs a model whose sizes are known, in one plan.
+fn run_graph(
+    graph: Graph,
+    inputs: &[(&str, Tensor)],
+    device: &Arc<dyn Device>,
+    operators: &[String],
+) -> Result<Named, Failure> {
+    let wanted: Vec<String> = graph.inputs().iter().map(|&n| graph.node(n).name.clone()).collect();
+    let builder = Builder::new().device(device.clone());
+    let plan = builder.untuned(&Network::from_graph(graph)).map_err(|e| refusal(&e, operators))?;
+    let broken = |e: &dyn std::fmt::Display| Failure::Broken(e.to_string());
+    let engine = Engine::new(plan, device.clone()).map_err(|e| broken(&e))?;
+    let mut context = engine.new_context().map_err(|e| broken(&e))?;
+    let known = inputs.iter().filter(|(n, _)| wanted.iter().any(|w| w == n));
+    let refs: Vec<(&str, &Tensor)> = known.map(|(n, t)| (*n, t)).collect();
+    context.run(&refs).map_err(|e| broken(&e))
+}
+
+/// Runs a model whose sizes depend on data, stage by stage; twice, so that the second run takes the stages of the first.
+fn run_stages(
+    folder: &Path,
+    inputs: &[(&str, Tensor)],
+    device: &Arc<dyn Device>,
+    operators: &[String],
+) -> Result<Named, Failure> {
+    let path = folder.parent().unwrap_or(folder).join("model.onnx");
+    let network = Network::from_onnx(path).map_err(|e| refusal(&e.into(), operators))?;
+    let refs: Vec<(&str, &Tensor)> = inputs.iter().map(|(n, t)| (*n, t)).collect();
+    let broken = |e: SessionError| match e {
+        SessionError::Import(e) => refusal(&e.into(), operators),
+        SessionError::Build(e) => refusal(&e, operators),
+        e => Failure::Broken(e.to_string()),
+    };
+    let mut session = Session::new(&network, device.clone()).map_err(broken)?;
+    let first = session.run(&refs).map_err(broken)?;
+    let stages = session.stages();
+    let again = session.run(&refs).map_err(broken)?;
+    let same = first.iter().zip(&again).all(|((a, x), (b, y))| a == b && x.bytes() == y.bytes());
+    if session.stages() != stages || first.len() != again.len() || !same {
+        return Err(Failure::Broken("a second run differs".into()));
+    }
+    Ok(again)
 }
 
 /// Imports with the inputs' shapes. Where that is not enough because a shape, an axis or a count is an input, it is given its

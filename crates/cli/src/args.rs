@@ -221,12 +221,22 @@ impl Build {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The plan
+    /// The plan, or an ONNX model, which is built first, without measuring; one whose sizes depend on data stage by stage
     pub(crate) plan: PathBuf,
+    /// For a model, the device: `cpu`, `cuda` or `cuda:N` [default: the first GPU that can be used, else the CPU]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<DeviceName>,
+    /// For a model, the value of an input that decides what the graph is, such as `sr=16000`
+    #[arg(long = "value", value_name = "NAME=NUMBERS", value_parser = value)]
+    pub(crate) values: Vec<(String, Vec<f64>)>,
+    /// For a model, CPU threads [default: one a processor]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub(crate) threads: Option<usize>,
     /// An input, such as `x=photo.npy`; inputs not given are seeded random values
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = input)]
     pub(crate) inputs: Vec<(String, PathBuf)>,
-    /// The shape of a random input, such as `x=4x3x224x224`, for plans built with profiles [default: what was tuned]
+    /// The shape of a random input, such as `x=4x3x224x224`, for models and plans built with profiles [default: what was
+    /// tuned or declared]
     #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
     pub(crate) shapes: Vec<(String, Vec<usize>)>,
     /// Folder for the outputs, one NAME.npy each

@@ -6,6 +6,7 @@ use tactician::runtime::NpyError;
 use tactician::tuning::TableError;
 use tactician::{
     BuildError, DynamicError, EngineError, ImportError, LoadError, RecordError, RunError, SaveError,
+    SessionError,
 };
 use thiserror::Error;
 
@@ -20,6 +21,9 @@ pub(crate) enum CliError {
     Save(#[from] SaveError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A model cannot be run.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// A plan cannot be run for some shapes.
     #[error(transparent)]
     Dynamic(#[from] DynamicError),

@@ -1,12 +1,15 @@
 //! `run`.
 
 use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tactician::runtime::Port;
-use tactician::{DynamicEngine, DynamicError, Engine, Tensor};
+use tactician::{BuildError, DeviceName, DynamicEngine, DynamicError, Engine, InputInfo, Session, Tensor};
 
 use crate::args::Run;
+use crate::build::network;
 use crate::error::CliError;
 use crate::output;
 
@@ -51,12 +54,28 @@ struct Written {
     max: Option<f64>,
 }
 
-pub(crate) fn run(a: &Run) -> Result<(), CliError> {
+/// The inputs that are given as files.
+fn given(a: &Run) -> Result<Vec<(String, Tensor)>, CliError> {
+    let read = |(name, file): &(String, PathBuf)| Ok((name.clone(), Tensor::read_npy(file)?));
+    a.inputs.iter().map(read).collect()
+}
+
+fn named(inputs: &[(String, Tensor)]) -> Vec<(&str, &Tensor)> {
+    inputs.iter().map(|(n, t)| (n.as_str(), t)).collect()
+}
+
+/// Whether a file is a plan; anything else is taken for a model.
+fn is_plan(path: &Path) -> Result<bool, CliError> {
+    let io = |source| CliError::Io { action: "open", path: path.to_owned(), source };
+    let mut start = Vec::new();
+    let file = fs::File::open(path).map_err(io)?;
+    file.take(tactician::PLAN_MAGIC.len() as u64).read_to_end(&mut start).map_err(io)?;
+    Ok(start == tactician::PLAN_MAGIC)
+}
+
+fn of_plan(a: &Run) -> Result<Vec<(String, Tensor)>, CliError> {
     let engine = dynamic(&a.plan)?;
-    let mut inputs = Vec::new();
-    for (name, file) in &a.inputs {
-        inputs.push((name.clone(), Tensor::read_npy(file)?));
-    }
+    let mut inputs = given(a)?;
     let mut ports = engine.meta().inputs.clone();
     for (name, sizes) in &a.shapes {
         match ports.iter_mut().find(|p| p.name == *name) {
@@ -66,8 +85,28 @@ pub(crate) fn run(a: &Run) -> Result<(), CliError> {
         }
     }
     fill(&ports, &mut inputs, a.seed);
-    let list: Vec<(&str, &Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
-    let outputs = engine.new_context()?.run(&list)?;
+    Ok(engine.new_context()?.run(&named(&inputs))?)
+}
+
+fn of_model(a: &Run) -> Result<Vec<(String, Tensor)>, CliError> {
+    let network = network(&a.plan.to_string_lossy(), &a.values)?;
+    let device = match a.device {
+        Some(name) => name.open(a.threads),
+        None => DeviceName::best(a.threads),
+    };
+    let mut inputs = given(a)?;
+    let port = |i: InputInfo| {
+        let sizes = a.shapes.iter().find(|(n, _)| *n == i.name).map(|(_, s)| s.clone());
+        let shape = sizes.or_else(|| i.shape.sizes())?.iter().map(|&n| n as u64).collect();
+        Some(Port { name: i.name, dtype: i.dtype, shape })
+    };
+    let ports: Vec<Port> = network.inputs().into_iter().filter_map(port).collect();
+    fill(&ports, &mut inputs, a.seed);
+    Ok(Session::new(&network, device.map_err(BuildError::from)?)?.run(&named(&inputs))?)
+}
+
+pub(crate) fn run(a: &Run) -> Result<(), CliError> {
+    let outputs = if is_plan(&a.plan)? { of_plan(a)? } else { of_model(a)? };
     if let Some(dir) = &a.output_dir {
         fs::create_dir_all(dir).map_err(|source| CliError::Io {
             action: "create the folder",

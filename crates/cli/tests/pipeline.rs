@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Folder, bad, good, run, small_model, sums_model, tactician};
+use common::{Folder, bad, good, model, node, run, small_model, sums_model, tactician, value};
 use serde_json::Value;
 use tactician::Tensor;
 
@@ -458,4 +458,29 @@ fn a_plan_with_profiles_runs_every_shape_in_them() {
     bad(&["run", &plan, "--shape", "x=1x2x5x7"], &["[N,2,H,H]"]);
     bad(&["run", &plan, "--shape", "z=4"], &["`z`", "`x`"]);
     bad(&["build", &model, "--profile", "x=1x2:1x2:1x2", "-o", &plan], &["m.onnx"]);
+}
+
+#[test]
+fn a_model_whose_sizes_depend_on_data_runs_as_it_is() {
+    let dir = Folder::new();
+    let nodes = [
+        node("Relu", &["x"], &["r"], &[]),
+        node("NonZero", &["r"], &["n"], &[]),
+        node("Transpose", &["n"], &["t"], &[]),
+        node("GatherND", &["x", "t"], &["y"], &[]),
+    ];
+    let file = dir.write("m.onnx", &model(&nodes, &[], &[value("x", &["N", "3"])], &[value("y", &["M"])]));
+    for (x, want) in
+        [(vec![1f32, -2., 3., 0., -5., 6.], vec![1f32, 3., 6.]), (vec![4., -1., 4.], vec![4., 4.])]
+    {
+        let (npy, out) = (dir.file("x.npy"), dir.file("out"));
+        Tensor::new(&[x.len() / 3, 3], &x).unwrap().write_npy(npy.as_ref()).unwrap();
+        let input = format!("x={npy}");
+        good(&["run", &file, "--threads", "1", "--input", &input, "--output-dir", &out]);
+        let y = Tensor::read_npy(format!("{out}/y.npy").as_ref()).unwrap();
+        assert_eq!(y.values::<f32>().unwrap(), want);
+    }
+    assert!(good(&["run", &file, "--threads", "1", "--shape", "x=2x3"]).contains('y'));
+    bad(&["run", &file, "--threads", "1"], &["`x`", "not given"]);
+    bad(&["run", "zoo:tiny"], &["zoo:tiny"]);
 }

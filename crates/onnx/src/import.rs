@@ -10,6 +10,7 @@ use crate::function::Functions;
 use crate::inputs::{Given, element};
 use crate::model::Model;
 use crate::proto::{FunctionProto, NodeProto};
+use crate::stage::{Fed, Stage, Staging, Wanted};
 use crate::tensor;
 use crate::walk::{Scope, check_operators, walk};
 
@@ -42,13 +43,17 @@ pub(crate) struct Import<'m> {
     pub(crate) functions: Functions<'m>,
     pub(crate) active: Vec<&'m FunctionProto>,
     /// Nodes inside branches, loops and functions that may still be imported; each counts whenever it is.
-    nested: usize,
+    pub(crate) nested: usize,
     /// How deep the present graph is nested.
-    depth: usize,
+    pub(crate) depth: usize,
+    /// Values that the present node would have to know.
+    pub(crate) wanted: Wanted,
+    /// For an import by stages.
+    pub(crate) staging: Option<Staging<'m>>,
 }
 
 /// Most nodes that branches, unrolled loops and functions may have in all.
-const NESTED_NODES: usize = 100_000;
+pub(crate) const NESTED_NODES: usize = 100_000;
 
 /// How deep graphs and functions may be nested.
 const MOST_DEPTH: usize = 64;
@@ -133,13 +138,21 @@ impl Import<'_> {
     /// Whether a value is known to be true or false.
     pub(crate) fn known_bool(&self, v: &Val) -> Option<bool> {
         let Val::Tensor(id) = v else { return None };
-        let t = self.graph.constant(*id).filter(|t| t.dtype() == DType::Bool && t.len() == 1)?;
-        Some(t.bytes()[0] != 0)
+        let Some(t) = self.graph.constant(*id) else {
+            self.want(*id);
+            return None;
+        };
+        (t.dtype() == DType::Bool && t.len() == 1).then(|| t.bytes()[0] != 0)
     }
 
     /// The integers of a constant.
     pub(crate) fn ints_of(&self, v: ValueId) -> Option<Vec<i64>> {
-        let t = self.graph.constant(v)?;
+        let Some(t) = self.graph.constant(v) else {
+            if matches!(self.graph.ty(v).dtype, DType::I64 | DType::I32) {
+                self.want(v);
+            }
+            return None;
+        };
         match t.dtype() {
             DType::I64 => t.values::<i64>().map(|v| v.into_owned()),
             DType::I32 => t.values::<i32>().map(|v| v.iter().map(|&x| i64::from(x)).collect()),
@@ -148,21 +161,38 @@ impl Import<'_> {
     }
 }
 
+/// Imports a model as a whole.
 pub(crate) fn run(
     model: &Model,
     given: &[Given],
     values: &BTreeMap<String, Tensor>,
 ) -> Result<Graph, ImportError> {
+    match all(model, given, values, None)? {
+        Stage::Whole(graph) => Ok(graph),
+        // Nothing was asked to be put off.
+        Stage::Part(part) => Ok(part.graph),
+    }
+}
+
+/// Imports what can be before more values are known.
+pub(crate) fn stage(
+    model: &Model,
+    given: &[Given],
+    values: &BTreeMap<String, Tensor>,
+    fed: &Fed,
+) -> Result<Stage, ImportError> {
+    all(model, given, values, Some(fed))
+}
+
+fn all(
+    model: &Model,
+    given: &[Given],
+    values: &BTreeMap<String, Tensor>,
+    fed: Option<&Fed>,
+) -> Result<Stage, ImportError> {
     let proto = model.proto.graph.as_ref().expect("checked when the model was read");
-    let mut import = Import {
-        graph: Graph::new(if proto.name.is_empty() { "network" } else { &proto.name }),
-        opset: model.opset,
-        folder: model.folder.as_deref(),
-        functions: Functions::new(&model.proto.functions),
-        active: Vec::new(),
-        nested: NESTED_NODES,
-        depth: 0,
-    };
+    let mut import = Import::new(model, if proto.name.is_empty() { "network" } else { &proto.name });
+    import.staging = fed.map(|fed| Staging { fed, steps: Vec::new() });
     check_operators(&proto.node, &import.functions)?;
     if !proto.sparse_initializer.is_empty() {
         return Err(ImportError::Malformed {
@@ -205,6 +235,9 @@ pub(crate) fn run(
     if !failed.is_empty() {
         return Err(ImportError::Unsupported { nodes: failed });
     }
+    if let Some(part) = Staging::part(&mut import, &scope, &taken)? {
+        return Ok(Stage::Part(part));
+    }
     for o in &proto.output {
         let undefined =
             || ImportError::Undefined { node: "the graph's outputs".into(), value: o.name.clone(), hint: "" };
@@ -223,7 +256,7 @@ pub(crate) fn run(
         }
     }
     import.graph.remove_dead();
-    Ok(import.graph)
+    Ok(Stage::Whole(import.graph))
 }
 
 /// A node's name for messages: its own, or its first output's.

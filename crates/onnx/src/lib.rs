@@ -17,6 +17,7 @@ mod model;
 mod node;
 mod ops;
 mod proto;
+mod stage;
 mod tensor;
 mod walk;
 
@@ -24,6 +25,7 @@ pub use data::{Value, read_value};
 pub use error::{ImportError, UnsupportedNode};
 pub use inputs::{ModelInput, ShapeBindings, ValueKind};
 pub use model::Model;
+pub use stage::{Fed, Part, Stage, Step};
 
 #[cfg(test)]
 mod tests;
@@ -36,3 +38,5 @@ mod control_tests;
 mod function_tests;
 #[cfg(test)]
 mod inputs_tests;
+#[cfg(test)]
+mod stage_tests;

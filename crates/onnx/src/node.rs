@@ -128,7 +128,10 @@ impl<'a> Node<'a> {
             return Ok(None);
         }
         let Val::Tensor(v) = self.val(i)? else { return Err(format!("operand {i} must be a constant")) };
-        let t = import.graph.constant(*v).ok_or_else(|| format!("operand {i} must be a constant"))?;
+        let Some(t) = import.graph.constant(*v) else {
+            import.want(*v);
+            return Err(format!("operand {i} must be a constant"));
+        };
         let wide = match t.dtype() {
             tactician_ir::DType::F32 => t.values::<f32>().map(|v| v.iter().map(|&x| f64::from(x)).collect()),
             tactician_ir::DType::F64 => t.values::<f64>().map(|v| v.into_owned()),

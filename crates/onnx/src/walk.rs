@@ -7,6 +7,7 @@ use crate::function::{self, Functions};
 use crate::import::{Import, Val, label, operator};
 use crate::node::Node;
 use crate::proto::{AttributeProto, FunctionProto, NodeProto};
+use crate::stage::Staging;
 use crate::{control, ops};
 
 /// The names that a graph defines, and those of the graphs around it.
@@ -61,8 +62,14 @@ pub(crate) fn walk<'m>(
         let named =
             |name: &String| if name.is_empty() { None } else { scope.get(name).filter(there).cloned() };
         let inputs: Vec<Option<Val>> = node.input.iter().map(named).collect();
+        let outermost = import.depth == 0;
+        import.wanted.take();
         let poisoned = inputs.iter().flatten().any(|v| matches!(v, Val::Poison));
-        let results = if poisoned {
+        let results = if let Some(known) =
+            Some(()).filter(|_| outermost).and_then(|_| Staging::results(import, node))
+        {
+            known
+        } else if poisoned {
             Ok(vec![])
         } else {
             let attributes = scope.attributes(node);
@@ -75,6 +82,7 @@ pub(crate) fn walk<'m>(
         };
         let mut results = match results {
             Ok(r) => r.into_iter(),
+            Err(_) if outermost && Staging::step(import, nodes, at, scope) => vec![].into_iter(),
             Err(reason) => {
                 failed.push(UnsupportedNode { name: label, op: operator(node), reason });
                 vec![].into_iter()

@@ -6,6 +6,7 @@ mod compose;
 mod contrib;
 mod conv;
 mod cumulative;
+mod dependent;
 mod einsum;
 mod indexing;
 mod losses;
@@ -27,6 +28,8 @@ mod training;
 use crate::import::{Import, Val, operator};
 use crate::node::Node;
 
+pub(crate) use dependent::is_dependent;
+
 type Importer = fn(&mut Import<'_>, &Node<'_>) -> Result<Vec<Val>, String>;
 
 /// The importer of an operator, named with its domain unless that is ONNX's own.
@@ -36,6 +39,7 @@ fn importer(op: &str) -> Option<Importer> {
         attention::OPERATORS,
         conv::OPERATORS,
         cumulative::OPERATORS,
+        dependent::OPERATORS,
         einsum::OPERATORS,
         indexing::OPERATORS,
         losses::OPERATORS,
