@@ -40,11 +40,7 @@ pub(crate) fn run(seconds: u32, only: Option<&str>, seed: Option<u32>) -> Result
     for t in &targets {
         std::fs::copy(format!("{programs}/{t}"), format!("{copies}/{t}"))?;
     }
-    cargo(
-        "the seeds",
-        &["run", "--release", "--manifest-path", "fuzz/Cargo.toml", "--bin", "seeds", "--", "fuzz/corpus"],
-        &[],
-    )?;
+    cargo("the seeds", &["run", "--package", "tactician", "--example", "seeds", "--", "fuzz/corpus"], &[])?;
     for t in targets {
         eprintln!("== fuzzing {t} for {seconds} s");
         let (corpus, artifacts) = (format!("{folder}/corpus/{t}"), format!("{folder}/artifacts/{t}/"));

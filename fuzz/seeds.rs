@@ -20,8 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(folder("table")?.join("tiny"), tuned.table().to_text())?;
     fs::write(folder("text")?.join("tiny"), ir::text::abbreviated(tuned.graph()))?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    copy(&root.join("../tests/filetests"), "tac", &folder("text")?)?;
-    copy(&root.join("seeds/onnx"), "onnx", &folder("onnx")?)?;
+    copy(&root.join("tests/filetests"), "tac", &folder("text")?)?;
+    copy(&root.join("fuzz/seeds/onnx"), "onnx", &folder("onnx")?)?;
     Ok(())
 }
 
