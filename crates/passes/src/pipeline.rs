@@ -33,6 +33,7 @@ pub const PIPELINE: &[&dyn Rewrite] = &[
     &ConstantFold,
     &SimplifyPointwise,
     &MergeClamps,
+    &TransposeBetweenReshapes,
     &MergeTransposes,
     &TransposeToReshape,
     &MergeReshapes,

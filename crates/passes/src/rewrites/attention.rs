@@ -2,15 +2,17 @@
 
 use tactician_ir::{
     Attention as AttentionOp, Binary, Change, Expr, ExprNode, Graph, NodeId, Op, Patch, PatchValue, Reshape,
-    Shape, Transpose, ValueId,
+    Scalar, Shape, Transpose, Unary, ValueId,
 };
 
 use crate::pipeline::Rewrite;
 use crate::util::{is_binary, op_of, pointwise, read_once};
 
 /// `matmul(softmax(matmul(q, kᵀ)·scale + mask), v)` becomes `attention(q, k, v, mask)`. The scale may be a product or a
-/// quotient, of the scores or of either operand, in several steps; the mask comes behind it, or there is none. Matrices are of rank
-/// 3 or 4 without broadcasting. It stays as it is where a step between has another reader.
+/// quotient, of the scores or of either operand, in several steps; the mask comes behind it, as a sum or as a choice between the
+/// scores and (nearly) minus infinity, or there is none. Zeros in the place of weights that are NaN, because a query sees no
+/// key, are what attention gives anyway. Matrices are of rank 3 or 4 without broadcasting. It stays as it is where a step
+/// between has another reader.
 #[derive(Debug)]
 pub struct Attention;
 
@@ -24,12 +26,14 @@ impl Rewrite for Attention {
         let (&Op::MatMul(second), &[weights, v]) = (&node.op, node.inputs()) else { return None };
         let rank = node.outputs()[0].rank();
         let inner = |v: ValueId| read_once(graph, v) && !graph.is_output(v);
+        let guarded = without_nan(graph, weights);
+        let weights = guarded.unwrap_or(weights);
         let Op::Softmax(softmax) = op_of(graph, weights) else { return None };
         if second.trans_a
             || !matches!(rank, 3 | 4)
             || softmax.log
             || softmax.axis != rank - 1
-            || !inner(weights)
+            || (guarded.is_none() && !inner(weights))
         {
             return None;
         }
@@ -55,7 +59,11 @@ impl Rewrite for Attention {
                         if !scores(next) {
                             return None;
                         }
-                        mask = Some(other);
+                        mask = Some(Mask::Added(other));
+                        at = next;
+                    } else if mask.is_none() && scale == 1.0 {
+                        let (chosen, next) = choice(graph, at)?;
+                        mask = Some(chosen);
                         at = next;
                     } else {
                         return None;
@@ -103,7 +111,19 @@ impl Rewrite for Attention {
             rows(&mut patch, k, product.trans_b)?,
             rows(&mut patch, v, !second.trans_b)?,
         ];
-        inputs.extend(mask.map(PatchValue::from));
+        match mask {
+            None => {}
+            Some(Mask::Added(mask)) => inputs.push(mask.into()),
+            Some(Mask::Chosen { condition, seen, hidden }) => {
+                let mut e = Expr::empty();
+                let c = e.push(ExprNode::Input(0));
+                let zero = e.push(ExprNode::Const(Scalar::float(hidden.dtype, 0.0)));
+                let hidden = e.push(ExprNode::Const(hidden));
+                let (yes, no) = if seen { (zero, hidden) } else { (hidden, zero) };
+                e.push(ExprNode::Select(c, yes, no));
+                inputs.push(patch.add(Op::Pointwise(e), &[condition.into()], name).ok()?);
+            }
+        }
         let op = AttentionOp { scale, causal: None, softcap: 0.0 };
         let mut new = patch.add(Op::Attention(op), &inputs, name).ok()?;
         if rank == 3 {
@@ -113,6 +133,65 @@ impl Rewrite for Attention {
         patch.replace(id.value(), new).ok()?;
         Some(patch.finish())
     }
+}
+
+/// What decides which keys a query sees.
+#[derive(Clone, Copy)]
+enum Mask {
+    /// Scores are added to.
+    Added(ValueId),
+    /// Keys are seen where the condition is `seen`, elsewhere their scores are `hidden`.
+    Chosen { condition: ValueId, seen: bool, hidden: Scalar },
+}
+
+/// A score of at most this, or minus infinity, hides a key: a sum of it and any score is the same number in `f32`.
+const HIDDEN: f64 = -1e30;
+
+/// The mask and the scores of a choice between scores and something that hides a key.
+fn choice(graph: &Graph, v: ValueId) -> Option<(Mask, ValueId)> {
+    let e = pointwise(graph, v.node())?;
+    let ExprNode::Select(c, a, b) = *e.nodes().get(usize::from(e.root()))? else { return None };
+    let operand = |n: u16| match e.nodes()[usize::from(n)] {
+        ExprNode::Input(i) => graph.producer(v).inputs().get(usize::from(i)).copied(),
+        _ => None,
+    };
+    let hidden = |n: u16| match e.nodes()[usize::from(n)] {
+        ExprNode::Const(c) if c.as_f64() <= HIDDEN => Some(c),
+        _ => None,
+    };
+    let condition = operand(c)?;
+    let (scores, seen, hidden) = match (operand(a), hidden(b), hidden(a), operand(b)) {
+        (Some(scores), Some(hidden), ..) => (scores, true, hidden),
+        (.., Some(hidden), Some(scores)) => (scores, false, hidden),
+        _ => return None,
+    };
+    (graph.ty(scores) == graph.ty(v)).then_some((Mask::Chosen { condition, seen, hidden }, scores))
+}
+
+/// The weights that `v` is, with zeros in the place of NaNs, if nothing else reads them.
+fn without_nan(graph: &Graph, v: ValueId) -> Option<ValueId> {
+    let e = pointwise(graph, v.node())?;
+    let ExprNode::Select(c, a, b) = *e.nodes().get(usize::from(e.root()))? else { return None };
+    let at = |n: u16| e.nodes()[usize::from(n)];
+    let inputs = graph.producer(v).inputs();
+    let operand = |n: u16| match at(n) {
+        ExprNode::Input(i) => inputs.get(usize::from(i)).copied(),
+        _ => None,
+    };
+    let weights = operand(b)?;
+    let zero = matches!(at(a), ExprNode::Const(z) if z.as_f64() == 0.0);
+    let (is_nan, readers) = match at(c) {
+        ExprNode::Unary(Unary::IsNan, x) => (operand(x) == Some(weights), 1),
+        _ => {
+            let test = operand(c)?;
+            let tests = pointwise(graph, test.node())?.nodes()
+                == [ExprNode::Input(0), ExprNode::Unary(Unary::IsNan, 0)];
+            let alone = read_once(graph, test) && graph.producer(test).inputs() == [weights];
+            (tests && alone, 2)
+        }
+    };
+    let alone = graph.use_count(weights) == readers && !graph.is_output(weights) && read_once(graph, v);
+    (zero && is_nan && alone && graph.ty(weights) == graph.ty(v)).then_some(weights)
 }
 
 /// What an expression of one input multiplies it by.

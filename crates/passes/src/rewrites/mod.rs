@@ -22,6 +22,7 @@ mod norm_from_steps;
 mod pad_into_conv;
 mod residual_order;
 mod simplify_pointwise;
+mod transpose_between_reshapes;
 mod transpose_into_matmul;
 mod transpose_to_reshape;
 
@@ -43,5 +44,6 @@ pub use norm_from_steps::{NormFromSteps, ScaleIntoNorm};
 pub use pad_into_conv::PadIntoConv;
 pub use residual_order::ResidualOrder;
 pub use simplify_pointwise::SimplifyPointwise;
+pub use transpose_between_reshapes::TransposeBetweenReshapes;
 pub use transpose_into_matmul::TransposeIntoMatMul;
 pub use transpose_to_reshape::TransposeToReshape;
