@@ -17,7 +17,7 @@ from record import load  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOCUMENTS = ("README.md", "docs/performance.md", "docs/research.md", "docs/selection.md",
-             "docs/choosing-a-workspace.md")
+             "docs/choosing-a-workspace.md", "docs/models.md")
 BLOCK = re.compile(r"(<!-- figures: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.S)
 
 NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16", "mobilenet_v2": "MobileNetV2", "efficientnet_b0": "EfficientNet-B0",
@@ -62,6 +62,8 @@ class Report:
     def blocks(self):
         return {
             "cpu-peers": self.cpu_peers(),
+            "cpu-models": self.cpu_models(),
+            "cpu-import": self.cpu_import(),
             "policies": self.policies(),
             "solver": self.solver(),
             "churn": self.churn(),
@@ -93,6 +95,46 @@ class Report:
                          f"{r['onnxruntime_ms']:.2f} ms", f"{r['ratio_to_ort']:.2f}", tract, f"{r['relative_l2_to_ort']:.0e}"])
         header = ["network", "threads", "Tactician", "ONNX Runtime", "ratio", "tract", "error against ONNX Runtime"]
         return table(header, rows)
+
+    def models(self):
+        """Model to number of threads to row."""
+        found = {}
+        for r in (self.data("cpu-models") or {"rows": []})["rows"]:
+            found.setdefault(r["model"], {})[r["threads"]] = r
+        return found
+
+    def cpu_models(self):
+        data = self.data("cpu-models")
+        if not data:
+            return NOTHING
+        threads = sorted({r["threads"] for r in data["rows"]})
+        rows = []
+        for model, of in self.models().items():
+            first = next(iter(of.values()))
+            sizes = lambda v: "×".join(map(str, v)) if isinstance(v, list) else v  # noqa: E731
+            cells = []
+            for t in threads:
+                r = of.get(t)
+                cells += [ms(r["tactician_ms"]), ms(r["onnxruntime_ms"]), f"{r['ratio']:.2f}"] if r else ["", "", ""]
+            error = max(r["error"] for r in of.values())
+            rows.append([model, ", ".join(f"{k} {sizes(v)}" for k, v in first["inputs"].items()), *cells, f"{error:.0e}"])
+        loads = [r["load"] for r in data["rows"]]
+        header = ["model", "inputs"]
+        for t in threads:
+            on = "one thread" if t == 1 else f"{t} threads"
+            header += [f"Tactician, {on}", "ONNX Runtime", "ratio"]
+        text = f"Machine: {data['cpu']}. Tactician {data['tactician']}, ONNX Runtime {data['onnxruntime']}. Milliseconds. "
+        text += f"Load of the machine (processes that wished to run) at the end of each row: {min(loads)} to {max(loads)}.\n\n"
+        return text + table([*header, "error"], rows)
+
+    def cpu_import(self):
+        rows = []
+        for model, of in self.models().items():
+            r = min((r for r in of.values() if "import_s" in r), key=lambda r: r["import_s"], default=None)
+            if r:
+                rows.append([model, f"{r['bytes'] / 1e6:.0f} MB", f"{r['import_s']:.2f} s", f"{r['import_peak_bytes'] / 1e6:.0f} MB",
+                             f"{r['import_peak_bytes'] / r['bytes']:.2f}"])
+        return table(["model", "file", "read, imported and rewritten in", "peak memory of the process", "of the file"], rows) if rows else NOTHING
 
     def cpu_curves(self):
         """Network to budgets, as `tactician demo` reports them."""

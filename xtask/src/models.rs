@@ -1,19 +1,52 @@
-//! `models`: trained models against ONNX Runtime.
+//! `models`: trained models, and exported ones, against ONNX Runtime.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{ROOT, cargo};
+use crate::{ROOT, cargo, target_folder};
 
 /// What `tests/models/check.py` imports.
 const PACKAGES: [&str; 3] = ["onnxruntime==1.32.0", "numpy>=2,<3", "pillow>=10.1"];
 
-/// Fetches what is missing into `target/models`, then builds and compares the models named, or all.
-pub(crate) fn run(names: &[String]) -> Result<()> {
+/// What the command line asks for.
+#[derive(Default)]
+struct Options {
+    /// The folder of models that `tests/models/export.py` made.
+    large: Option<String>,
+    /// Times instead of checking.
+    time: bool,
+    /// Models by name, or all.
+    names: Vec<String>,
+}
+
+fn options(args: &[String]) -> Result<Options> {
+    let mut out = Options::default();
+    let mut args = args.iter();
+    while let Some(a) = args.next() {
+        match a.as_str() {
+            "--large" => {
+                let folder = args.next().context("--large needs the folder that export.py wrote")?;
+                let folder = std::fs::canonicalize(folder).with_context(|| format!("no folder {folder}"))?;
+                out.large = Some(folder.to_str().context("the folder's name is no text")?.to_owned());
+            }
+            "--time" => out.time = true,
+            _ if a.starts_with('-') => bail!("`models` has no option {a}"),
+            _ => out.names.push(a.clone()),
+        }
+    }
+    Ok(out)
+}
+
+/// Fetches what is missing into `models` in cargo's target folder, then builds and compares, or times, the models named, or
+/// all.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let o = options(args)?;
     cargo("the program", &["build", "--release", "--package", "tactician-cli"], &[])?;
-    let folder = format!("{ROOT}/target/models");
+    let target = target_folder();
+    let target = target.to_str().context("the target folder's name is no text")?;
+    let folder = format!("{target}/models");
     let packages = format!("{folder}/python");
     std::fs::create_dir_all(&folder).with_context(|| format!("could not make {folder}"))?;
     if !Path::new(&packages).join("onnxruntime").exists() {
@@ -23,12 +56,23 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
         python("installing ONNX Runtime", &args, &packages)?;
     }
     let script = |name: &str| format!("{ROOT}/tests/models/{name}");
-    python("fetching the models", &[&script("fetch.py"), &folder], &packages)?;
-    let program = format!("{ROOT}/target/release/tactician");
+    if o.large.is_none() || o.time {
+        python("fetching the models", &[&script("fetch.py"), &folder], &packages)?;
+    }
+    let program = format!("{target}/release/tactician");
     let table = format!("{folder}/models.tac");
-    let check = script("check.py");
-    let mut args = vec![check.as_str(), "--models", &folder, "--tactician", &program, "--table", &table];
-    args.extend(names.iter().map(String::as_str));
+    let (check, latency) = (script("check.py"), script("latency.py"));
+    let out = format!("{ROOT}/benches/results/cpu-models.json");
+    let mut args = vec!["--tactician", &program, "--table", &table];
+    match (&o.large, o.time) {
+        (large, true) => {
+            args.splice(..0, [latency.as_str(), "--models", &folder, "--out", &out]);
+            args.extend(large.iter().flat_map(|l| ["--large", l]));
+        }
+        (Some(large), false) => drop(args.splice(..0, [check.as_str(), "--large", "--models", large])),
+        (None, false) => drop(args.splice(..0, [check.as_str(), "--models", &folder])),
+    }
+    args.extend(o.names.iter().map(String::as_str));
     python("the models", &args, &packages)
 }
 

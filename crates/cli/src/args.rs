@@ -258,6 +258,9 @@ pub(crate) struct Bench {
     /// The shape of an input, such as `x=4x3x224x224`, for plans built with profiles [default: what was tuned]
     #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
     pub(crate) shapes: Vec<(String, Vec<usize>)>,
+    /// An input, such as `x=photo.npy`, of every plan; inputs not given are seeded random values
+    #[arg(long = "input", value_name = "NAME=FILE", value_parser = input)]
+    pub(crate) inputs: Vec<(String, PathBuf)>,
     /// Seconds to measure for, each plan
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     pub(crate) seconds: f64,

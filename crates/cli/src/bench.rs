@@ -106,7 +106,8 @@ pub(crate) fn run(a: &Bench) -> Result<(), CliError> {
                 run::dynamic(plan)?.prepare(&shapes)?
             }
         };
-        let context = ready(&engine, Vec::new())?;
+        let given = a.inputs.iter().map(|(name, file)| Ok((name.clone(), Tensor::read_npy(file)?)));
+        let context = ready(&engine, given.collect::<Result<_, CliError>>()?)?;
         loaded.push((engine, context, Vec::new(), Vec::new()));
     }
     let turns = if loaded.len() == 1 { 1 } else { TURNS };

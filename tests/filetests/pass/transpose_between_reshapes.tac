@@ -7,3 +7,9 @@ graph g {
   %y: f32[2,3,5,4] = reshape(%t) shape=[2,3,5,4]
   output "y" %y
 }
+; expect:
+graph g {
+  %x: f32[2,3,4,5] = input "x"
+  %y: f32[2,3,5,4] = transpose(%x) perm=[0,1,3,2]
+  output "y" %y
+}
