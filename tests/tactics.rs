@@ -460,6 +460,8 @@ fn movement() {
                 &[],
             ));
         }
+        let same = DType::ALL.into_iter().filter(|t| t.size() == x.1.size() && *t != DType::Bool);
+        list.extend(same.map(|to| problem(Op::BitCast(BitCast { to }), &[x], &[])));
         list.push(problem(Op::TopK(TopK { axis: 3, k: 3, largest: true }), &[x], &[]));
         list.push(problem(Op::TopK(TopK { axis: 1, k: 32, largest: false }), &[x], &[]));
     }

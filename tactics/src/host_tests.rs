@@ -130,6 +130,7 @@ fn samples(dtype: DType) -> Vec<Sample> {
         list.push(s);
     }
     for largest in [false, true] {
+        list.push(sample(Op::BitCast(BitCast { to: dtype }), &[x]));
         list.push(sample(Op::TopK(TopK { axis: 1, k: 5, largest }), &[x]));
     }
     let c: &[usize] = &[12];

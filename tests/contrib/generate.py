@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes models of single operators of the domain com.microsoft, with random inputs and the outputs that ONNX Runtime gives,
-as cases of the form of ONNX's own test suite.
+"""Writes models of single operators with random inputs and the outputs that ONNX Runtime gives, as cases of the form of ONNX's
+own test suite: operators of the domain com.microsoft, and some of ONNX that the suite has no cases of.
 
     cargo xtask contrib
 
@@ -60,7 +60,7 @@ class Case:
                    for n, t in self.outputs.items()]
         constants = [numpy_helper.from_array(a, n) for n, a in self.constants.items()]
         graph = helper.make_graph(nodes, self.name, [info(n, a) for n, a in self.inputs.items()], outputs, constants)
-        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(MS, 1)]
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(MS, 1), helper.make_opsetid("ai.onnx.ml", 4)]
         return helper.make_model(graph, ir_version=9, opset_imports=opsets)
 
     def write(self, folder):
@@ -669,6 +669,50 @@ def matmul_nbits(c, bits, zeros, k, bias):
     c.node("MatMulNBits", ",".join(names).rstrip(","), "y", K=k, N=n, bits=bits, block_size=block)
     c.atol, c.rtol = 1e-3, 1e-3
     c.gives(y=F)
+
+
+# Operators of ONNX that its own suite has no cases of, or few.
+
+
+@case(*[(t, order, ceil) for t in (np.float32, np.uint8, np.int8) for order in (0, 1) for ceil in (0, 1)])
+def max_pool_places(c, dtype, order, ceil):
+    x = c.floats(2, 3, 7, 6, scale=40).astype(dtype)
+    # The first window lies in numbers that nothing is below.
+    x[:, :, :4, :3] = np.finfo(dtype).min if dtype == np.float32 else np.iinfo(dtype).min
+    if dtype == np.float32:
+        x[0, 0, :4, :3] = -np.inf
+    c.give(x=x)
+    c.node("MaxPool", "x", "y,i", "", kernel_shape=[3, 2], pads=[1, 1, 0, 1], strides=[2, 2], dilations=[1, 2], storage_order=order,
+           ceil_mode=ceil)
+    c.gives(y=dtype, i=np.int64)
+
+
+@case((1.0,), (0.5,))
+def max_roi_pool(c, scale):
+    c.give(x=c.floats(2, 3, 9, 8),
+           r=np.array([[0, 0, 0, 7, 8], [1, 2.5, 1.5, 5, 4], [1, 3, 3, 2, 2], [0, 6, 6, 12, 13], [0, 1, 1, 1, 1]], F))
+    c.node("MaxRoiPool", "x,r", "y", "", pooled_shape=[3, 2], spatial_scale=scale)
+    c.gives(y=F)
+
+
+@case(("TF",), ("IDF",), ("TFIDF",))
+def tf_idf_vectorizer(c, mode):
+    c.give(x=c.ints(0, 4, 3, 12, dtype=np.int32))
+    c.node("TfIdfVectorizer", "x", "y", "", mode=mode, min_gram_length=1, max_gram_length=2, max_skip_count=2,
+           ngram_counts=[0, 3], ngram_indexes=[4, 0, 2, 1, 5, 3], pool_int64s=[0, 2, 9, 1, 1, 2, 3, 0, 2],
+           weights=[1.5, 2.5, 3.5, 4.5, 5.5, 6.5])
+    c.gives(y=F)
+
+
+@case(("int64", "float"), ("float", "int64"), ("int64", "int64"), ("float", "float"))
+def label_encoder(c, keys, values):
+    x = c.ints(0, 6, 4, 5)
+    c.give(x=x if keys == "int64" else np.where(x == 4, np.nan, x).astype(F))
+    some = {"int64": [5, 2, 0], "float": [2.0, float("nan"), 0.0]}[keys]
+    given = {"int64": [7, -3, 11], "float": [0.5, -1.5, 8.0]}[values]
+    c.node("LabelEncoder", "x", "y", "ai.onnx.ml", **{f"keys_{keys}s": some, f"values_{values}s": given,
+                                                       "default_tensor": numpy_helper.from_array(np.array([-9] if values == "int64" else [-9.5], np.int64 if values == "int64" else F))})
+    c.gives(y=np.int64 if values == "int64" else F)
 
 
 def main():

@@ -59,9 +59,9 @@ pub(crate) fn find(data: &Path, suite: &str) -> Result<Vec<Case>, String> {
     Ok(cases)
 }
 
-/// Runs all data sets of a case. `loose` is its absolute tolerance, where it is not the suite's. A file `tolerance` beside the
-/// model says what all of it is.
-pub(crate) fn run(case: &Case, device: Arc<dyn Device>, loose: Option<f64>) -> Outcome {
+/// Runs all data sets of a case. `loose` is its absolute tolerance, where it is not the suite's; `free`: its numbers may be any.
+/// A file `tolerance` beside the model says what all of the tolerance is.
+pub(crate) fn run(case: &Case, device: Arc<dyn Device>, loose: Option<f64>, free: bool) -> Outcome {
     let mut operators = Vec::new();
     let mut tolerance = Tolerance::default();
     if let Ok(text) = std::fs::read_to_string(case.folder.join("tolerance")) {
@@ -70,7 +70,7 @@ pub(crate) fn run(case: &Case, device: Arc<dyn Device>, loose: Option<f64>) -> O
             Err(what) => return Outcome::Broken { operators, what },
         }
     }
-    tolerance.atol = loose.unwrap_or(tolerance.atol);
+    (tolerance.atol, tolerance.free) = (loose.unwrap_or(tolerance.atol), free);
     let mut body = || run_sets(case, &device, tolerance, &mut operators);
     match catch_unwind(AssertUnwindSafe(&mut body)) {
         Ok(Ok(())) => Outcome::Pass,

@@ -1,17 +1,26 @@
-//! The list of cases that are refused on purpose, and of those with a wider tolerance.
+//! The list of cases that are refused on purpose, of those with a wider tolerance, and of those whose numbers are free.
 
 /// One line: a name, in which `*` stands for anything, and a reason.
 pub(crate) struct Entry {
     pub(crate) pattern: String,
     pub(crate) reason: String,
-    /// Absolute tolerance, for a case that runs.
-    tolerance: Option<f64>,
+    kind: Kind,
+}
+
+/// What a line says of its cases.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Refused,
+    /// They run, with this absolute tolerance.
+    Within(f64),
+    /// They run, and types and sizes alone are compared.
+    Free,
 }
 
 pub(crate) struct List(Vec<Entry>);
 
 impl List {
-    /// Lines `PATTERN: REASON` and `PATTERN ~ TOLERANCE: REASON`; `#` begins a remark.
+    /// Lines `PATTERN: REASON`, `PATTERN ~ TOLERANCE: REASON` and `PATTERN ?: REASON`; `#` begins a remark.
     pub(crate) fn parse(text: &str) -> Result<List, String> {
         let mut entries = Vec::new();
         for (at, line) in text.lines().enumerate() {
@@ -25,25 +34,34 @@ impl List {
             if reason.trim().is_empty() {
                 return Err(wrong());
             }
-            let (pattern, tolerance) = match head.split_once('~') {
-                Some((p, t)) => (p, Some(t.trim().parse().map_err(|_| wrong())?)),
-                None => (head, None),
+            let (pattern, kind) = match (head.split_once('~'), head.trim_end().strip_suffix('?')) {
+                (Some((p, t)), _) => (p, Kind::Within(t.trim().parse().map_err(|_| wrong())?)),
+                (None, Some(p)) => (p, Kind::Free),
+                (None, None) => (head, Kind::Refused),
             };
             let (pattern, reason) = (pattern.trim().to_owned(), reason.trim().to_owned());
-            entries.push(Entry { pattern, reason, tolerance });
+            entries.push(Entry { pattern, reason, kind });
         }
         Ok(List(entries))
     }
 
     /// Why a case is refused.
     pub(crate) fn reason(&self, case: &str) -> Option<&str> {
-        let refused = |e: &&Entry| e.tolerance.is_none() && matches(&e.pattern, case);
+        let refused = |e: &&Entry| e.kind == Kind::Refused && matches(&e.pattern, case);
         self.0.iter().find(refused).map(|e| e.reason.as_str())
     }
 
     /// The absolute tolerance of a case, where it is not the suite's.
     pub(crate) fn tolerance(&self, case: &str) -> Option<f64> {
-        self.0.iter().filter(|e| matches(&e.pattern, case)).find_map(|e| e.tolerance)
+        self.0.iter().filter(|e| matches(&e.pattern, case)).find_map(|e| match e.kind {
+            Kind::Within(t) => Some(t),
+            Kind::Refused | Kind::Free => None,
+        })
+    }
+
+    /// Whether a case's numbers are free.
+    pub(crate) fn is_free(&self, case: &str) -> bool {
+        self.0.iter().any(|e| e.kind == Kind::Free && matches(&e.pattern, case))
     }
 
     /// The lines that no case matches.

@@ -123,8 +123,9 @@ fn run(data: &Path, options: &Options) -> Result<bool, String> {
                     let Some(case) = next else { break };
                     let (send, receive) = mpsc::channel();
                     let (mine, device, loose) = (case.clone(), device.clone(), list.tolerance(&case.name));
+                    let free = list.is_free(&case.name);
                     // Not joined: one that hangs must not hold up the others.
-                    std::thread::spawn(move || _ = send.send(case::run(&mine, device, loose)));
+                    std::thread::spawn(move || _ = send.send(case::run(&mine, device, loose, free)));
                     let outcome = receive.recv_timeout(LIMIT).unwrap_or(Outcome::Late);
                     results.lock().unwrap_or_else(PoisonError::into_inner).push((case, outcome));
                 }

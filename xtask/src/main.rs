@@ -22,7 +22,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const HELP: &str = "cargo xtask COMMAND
 
   ci      everything the gate checks: format, lints, tests, documentation and its figures, CUDA kernels, cuDNN
-          without a GPU, models, reports in a browser, a minute of fuzzing
+          without a GPU, models, the ONNX suite, ONNX Runtime's operators, reports in a browser, a minute of fuzzing
   lint    format and lints only
   small   the runtime with some features only: lints, tests, and the size of the program that needs the driver alone
   kernels compiles every CUDA kernel for every architecture with NVRTC, fetched as a Python package
@@ -37,8 +37,8 @@ const HELP: &str = "cargo xtask COMMAND
           runs the test suite of the ONNX standard, which it fetches as a Python package; --todo sums failures up by
           operator
   contrib [FILTER...] [--device cpu|cuda]
-          compares operators of the domain com.microsoft with ONNX Runtime, in models of single operators; fetches it and
-          ONNX as Python packages
+          compares operators of the domain com.microsoft, and some that the suite has no cases of, with ONNX Runtime, in
+          models of single operators; fetches it and ONNX as Python packages
   browser opens sample reports in a headless Chromium and uses them; needs chromium ($CHROMIUM names another than
           /usr/bin/chromium; as root on Debian it is installed where it is missing) and Node.js with npm, from which it
           fetches playwright-core; screenshots go to target/browser/shots
@@ -73,6 +73,7 @@ fn run() -> Result<()> {
             cudnn::run()?;
             figures()?;
             models::run(&[])?;
+            onnx::run(&[])?;
             contrib::run(&[])?;
             browser::run()?;
             fuzz::run(15, None, Some(fuzz::GATE_SEED))

@@ -7,6 +7,7 @@ use tactician_ir::{
     Concat, Dim, Expand, Expr, ExprNode, Op, Reshape, Shape, Slice, SliceAxis, Tensor, TensorType, ValueId,
 };
 
+use crate::flex::flex_attention;
 use crate::import::{Import, Val};
 use crate::node::Node;
 use crate::proto::GraphProto;
@@ -23,12 +24,13 @@ pub(crate) fn importer(op: &str) -> Option<ControlImporter> {
         "Loop" => Some(unrolled_loop),
         "Scan" => Some(unrolled_scan),
         "SequenceMap" => Some(sequence_map),
+        "ai.onnx.preview.FlexAttention" => Some(flex_attention),
         _ => None,
     }
 }
 
 /// Imports a nested graph once, for these values of its inputs; gives its outputs.
-fn body<'m>(
+pub(crate) fn body<'m>(
     import: &mut Import<'_>,
     graph: &'m GraphProto,
     scope: &Scope<'_, 'm>,

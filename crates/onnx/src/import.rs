@@ -130,8 +130,10 @@ impl Import<'_> {
     pub(crate) fn dims(&self, v: &Val) -> Option<Vec<Dim>> {
         match v {
             Val::Dims { dims, .. } => Some(dims.clone()),
-            Val::Tensor(id) => self.ints_of(*id).map(|l| l.into_iter().map(Dim::known).collect()),
-            Val::Sequence(_) | Val::Nothing | Val::Missing | Val::Poison => None,
+            Val::Tensor(id) if self.graph.ty(*id).rank() < 2 => {
+                self.ints_of(*id).map(|l| l.into_iter().map(Dim::known).collect())
+            }
+            Val::Tensor(_) | Val::Sequence(_) | Val::Nothing | Val::Missing | Val::Poison => None,
         }
     }
 

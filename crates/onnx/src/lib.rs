@@ -10,6 +10,7 @@ mod control;
 mod data;
 mod error;
 mod external;
+mod flex;
 mod function;
 mod import;
 mod inputs;

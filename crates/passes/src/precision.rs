@@ -50,7 +50,8 @@ pub enum LowerError {
 /// - reductions whose result grows with the number of elements (sums, products, norms), and means of squares;
 /// - pointwise operations that only those read, or that read only them: `x² → mean → + epsilon → √`;
 /// - pointwise operations that turn integers into floats, since `f16` counts to 2048 only;
-/// - pointwise operations with a constant that would become zero, such as an epsilon of `1e-12`.
+/// - pointwise operations with a constant that would become zero, such as an epsilon of `1e-12`;
+/// - what reads bits as another type, or gives such.
 ///
 /// A constant beyond the type is an error, but for limits (operands of minima, maxima, comparisons and selections),
 /// which become the largest value.
@@ -172,7 +173,8 @@ fn wide(graph: &Graph, dtype: DType) -> BTreeSet<NodeId> {
             Op::Pointwise(e) => counts(graph, node, e) || vanishes(e, dtype),
             _ => false,
         };
-        if stays && is_f32(id) {
+        // The bits of an `f32` are those of no other type.
+        if stays && is_f32(id) || matches!(node.op, Op::BitCast(_)) {
             wide.insert(id);
         }
     }

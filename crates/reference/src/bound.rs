@@ -219,6 +219,7 @@ fn moves_only(op: &Op) -> bool {
         Op::Resize(r) => matches!(r.mode, tactician_ir::ResizeMode::Nearest(_)),
         Op::ScatterElements(s) => !matches!(s.reduction, ScatterReduction::Add | ScatterReduction::Mul),
         Op::Reshape(_)
+        | Op::BitCast(_)
         | Op::Transpose(_)
         | Op::Expand(_)
         | Op::Concat(_)

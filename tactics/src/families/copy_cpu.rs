@@ -1,4 +1,4 @@
-//! `copy.cpu`: a constant under another shape, copied. Values are reshaped by `view`, which costs nothing.
+//! `copy.cpu`: a constant under another shape or type, copied. Values are reshaped by `view`, which costs nothing.
 
 use tactician_cpu::Copy;
 use tactician_device::DeviceInfo;
@@ -18,7 +18,7 @@ impl Family for Copies {
     }
 
     fn tactics(&self, problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
-        let (Some(cpu), Op::Reshape(_)) = (device.cpu(), &problem.anchor) else { return vec![] };
+        let (Some(cpu), Op::Reshape(_) | Op::BitCast(_)) = (device.cpu(), &problem.anchor) else { return vec![] };
         let Some(bytes) = problem.output.bytes() else { return vec![] };
         if !problem.epilogue.is_identity() || !problem.operands[0].constant {
             return vec![];

@@ -1,6 +1,6 @@
-//! `view`: a reshape is its operand's bytes.
+//! `view`: a reshape is its operand's bytes, and so are bits read as another type.
 //!
-//! Serves reshapes in plain layout, on every device, for nothing: the plan gets no step.
+//! Serves both in plain layout, on every device, for nothing: the plan gets no step.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl Family for View {
     }
 
     fn tactics(&self, problem: &Problem, _device: &DeviceInfo) -> Vec<Tactic> {
-        let moves_nothing = matches!(problem.anchor, Op::Reshape(_)) && problem.epilogue.is_identity();
+        let moves_nothing = matches!(problem.anchor, Op::Reshape(_) | Op::BitCast(_)) && problem.epilogue.is_identity();
         if !moves_nothing || problem.operands[0].constant {
             return vec![];
         }

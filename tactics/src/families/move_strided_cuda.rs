@@ -30,7 +30,7 @@ impl Family for StridedCuda {
             return vec![];
         };
         match &problem.anchor {
-            Op::Reshape(_) if problem.operands[0].constant => copy(problem).into_iter().collect(),
+            Op::Reshape(_) | Op::BitCast(_) if problem.operands[0].constant => copy(problem).into_iter().collect(),
             Op::Slice(s) => {
                 let mut both = layouts(&x);
                 both.extend(layouts(&out).into_iter().filter(|l| !layouts(&x).contains(l)));

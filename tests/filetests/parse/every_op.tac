@@ -30,6 +30,7 @@ graph every_op {
   %gn: f32[2,4,9,9] = group_norm(%x, %s, %s) groups=2 epsilon=0.001
   %lrn: f32[2,4,9,9] = lrn(%x) size=5 alpha=0.0001 beta=0.75 bias=1.0
   %flat: f32[2,324] = reshape(%x) shape=[2,324]
+  %bits: i32[3,5] = bit_cast(%m) to=i32
   %nhwc: f32[2,9,9,4] = transpose(%x) perm=[0,2,3,1]
   %wide: f32[7,3,5] = expand(%m) shape=[7,1,1]
   %cat: f32[3,15] = concat(%m, %m, %m) axis=1
@@ -77,6 +78,7 @@ graph every_op {
   %gn: f32[2,4,9,9] = group_norm(%x, %s, %s) groups=2 epsilon=0.001
   %lrn: f32[2,4,9,9] = lrn(%x) size=5 alpha=0.0001 beta=0.75 bias=1.0
   %flat: f32[2,324] = reshape(%x) shape=[2,324]
+  %bits: i32[3,5] = bit_cast(%m) to=i32
   %nhwc: f32[2,9,9,4] = transpose(%x) perm=[0,2,3,1]
   %wide: f32[7,3,5] = expand(%m) shape=[7,1,1]
   %cat: f32[3,15] = concat(%m, %m, %m) axis=1

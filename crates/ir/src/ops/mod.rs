@@ -2,6 +2,7 @@
 
 mod attention;
 mod bind;
+mod bit_cast;
 mod conv;
 mod matmul;
 mod movement;
@@ -14,6 +15,7 @@ mod resize;
 mod scatter;
 
 pub use attention::Attention;
+pub use bit_cast::BitCast;
 pub use conv::{Conv, ConvTranspose};
 pub use matmul::MatMul;
 pub use movement::{
@@ -73,6 +75,8 @@ pub enum Op {
     Lrn(Lrn),
     /// The same elements under another shape: `x`.
     Reshape(Reshape),
+    /// The same bits as elements of another type: `x`.
+    BitCast(BitCast),
     /// Permuted axes: `x`.
     Transpose(Transpose),
     /// Broadcast to a shape: `x`.
@@ -119,6 +123,7 @@ impl Op {
             Op::GroupNorm(_) => "group_norm",
             Op::Lrn(_) => "lrn",
             Op::Reshape(_) => "reshape",
+            Op::BitCast(_) => "bit_cast",
             Op::Transpose(_) => "transpose",
             Op::Expand(_) => "expand",
             Op::Concat(_) => "concat",
@@ -181,6 +186,7 @@ impl Op {
             Op::GroupNorm(o) => one(o.infer(inputs)),
             Op::Lrn(o) => one(o.infer(inputs)),
             Op::Reshape(o) => one(o.infer(inputs)),
+            Op::BitCast(o) => one(o.infer(inputs)),
             Op::Transpose(o) => one(o.infer(inputs)),
             Op::Expand(o) => one(o.infer(inputs)),
             Op::Concat(o) => one(o.infer(inputs)),

@@ -99,6 +99,7 @@ pub fn attributes(op: &Op) -> String {
             w.put("axis", o.axis);
             w.flag(true, name_of(&SCATTERS, o.reduction));
         }
+        Op::BitCast(o) => w.put("to", o.to),
         Op::TopK(o) => {
             w.flag(true, if o.largest { "max" } else { "min" });
             w.put("axis", o.axis);

@@ -171,6 +171,20 @@ impl Parser<'_> {
                 let reduction = self.required(reduction, "a kind such as `replace` or `add`")?;
                 Op::ScatterElements(ScatterElements { axis, reduction })
             }
+            "bit_cast" => {
+                let mut to = None;
+                self.attributes(|p, key| {
+                    match key {
+                        "to" => {
+                            p.expect('=')?;
+                            to = Some(p.dtype()?);
+                        }
+                        _ => return Ok(false),
+                    }
+                    Ok(true)
+                })?;
+                Op::BitCast(BitCast { to: self.required(to, "attribute `to`")? })
+            }
             "top_k" => {
                 let (mut largest, mut axis, mut k) = (None, None, None);
                 self.attributes(|p, key| {

@@ -167,6 +167,29 @@ fn mask(i: &mut Import<'_>, n: &Node<'_>, dtype: DType, keys: &Dim) -> Result<Op
     Ok(mask)
 }
 
+/// Keys or values `[B, heads, S, D]` of which each head serves several of the `heads` of queries, once for each.
+pub(crate) fn repeated_heads(
+    i: &mut Import<'_>,
+    k: ValueId,
+    heads: usize,
+    label: &str,
+) -> Result<ValueId, String> {
+    let d = dims(i, k);
+    let [b, h, s, size] = d.as_slice() else { return Err(format!("found {}, expected rank 4", i.ty(k))) };
+    let own = known(h, "the number of heads")?;
+    if own == heads {
+        return Ok(k);
+    }
+    if own == 0 || heads % own != 0 {
+        return Err(format!("{heads} heads of queries do not divide among {own} of keys"));
+    }
+    let k = reshape(i, k, &[b.clone(), h.clone(), Dim::from(1), s.clone(), size.clone()], label)?;
+    let group = Dim::from(heads / own);
+    let shape: Shape = [b.clone(), h.clone(), group, s.clone(), size.clone()].into_iter().collect();
+    let k = i.add(Op::Expand(Expand { shape }), &[k], label)?;
+    reshape(i, k, &[b.clone(), Dim::from(heads), s.clone(), size.clone()], label)
+}
+
 /// The scores as `qk_matmul_output_mode` wants them: products, capped, masked, or their softmax.
 fn scores(
     i: &mut Import<'_>,
@@ -177,15 +200,8 @@ fn scores(
 ) -> Result<ValueId, String> {
     let label = n.label;
     let (qd, kd) = (dims(i, q), dims(i, k));
-    let (heads, key_heads) = (known(&qd[1], "the number of heads")?, known(&kd[1], "the number of heads")?);
-    if heads != key_heads {
-        let group = Dim::from(heads / key_heads.max(1));
-        let [b, h, s, d] = [0, 1, 2, 3].map(|a| kd[a].clone());
-        k = reshape(i, k, &[b.clone(), h.clone(), Dim::from(1), s.clone(), d.clone()], label)?;
-        let shape: Shape = [b.clone(), h, group, s.clone(), d.clone()].into_iter().collect();
-        k = i.add(Op::Expand(Expand { shape }), &[k], label)?;
-        k = reshape(i, k, &[b, Dim::from(heads), s, d], label)?;
-    }
+    let heads = known(&qd[1], "the number of heads")?;
+    k = repeated_heads(i, k, heads, label)?;
     let mut x = i.add(Op::MatMul(MatMul { trans_a: false, trans_b: true }), &[q, k], label)?;
     x = with_constant(i, Binary::Mul, x, f64::from(op.scale), label)?;
     let mode = n.int("qk_matmul_output_mode", 0);

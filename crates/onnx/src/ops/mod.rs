@@ -6,6 +6,7 @@ mod compose;
 mod contrib;
 mod conv;
 mod cumulative;
+mod deform;
 mod dependent;
 mod einsum;
 mod indexing;
@@ -15,15 +16,22 @@ mod movement;
 mod norm;
 mod pool;
 mod quantize;
+mod random;
 mod recurrent;
 mod reduce;
+mod regions;
 mod resize;
 mod sampling;
 mod scatter;
 mod sequence;
 mod shape;
 mod signal;
+mod states;
+mod tables;
+mod taps;
 mod training;
+
+pub(crate) use attention::repeated_heads;
 
 use crate::import::{Import, Val, operator};
 use crate::node::Node;
@@ -39,6 +47,7 @@ fn importer(op: &str) -> Option<Importer> {
         attention::OPERATORS,
         conv::OPERATORS,
         cumulative::OPERATORS,
+        deform::OPERATORS,
         dependent::OPERATORS,
         einsum::OPERATORS,
         indexing::OPERATORS,
@@ -48,14 +57,18 @@ fn importer(op: &str) -> Option<Importer> {
         norm::OPERATORS,
         pool::OPERATORS,
         quantize::OPERATORS,
+        random::OPERATORS,
         recurrent::OPERATORS,
         reduce::OPERATORS,
+        regions::OPERATORS,
         resize::OPERATORS,
         sampling::OPERATORS,
         sequence::OPERATORS,
         scatter::OPERATORS,
         shape::OPERATORS,
         signal::OPERATORS,
+        states::OPERATORS,
+        tables::OPERATORS,
         training::OPERATORS,
     ];
     lists.iter().chain(contrib::LISTS).copied().flatten().find(|(name, _)| *name == op).map(|(_, f)| *f)

@@ -1,11 +1,12 @@
 //! Operators that make or describe shapes.
 
-use tactician_ir::{DType, Dim, Expand, Op, Reshape, Shape, Tensor};
+use tactician_ir::{BitCast, DType, Dim, Expand, Op, Reshape, Shape, Tensor};
 
 use super::compose::Compose;
 use super::{Importer, one};
 use crate::import::{Import, Val};
 use crate::node::Node;
+use crate::tensor;
 
 /// Largest constant that these make: 64 Mi elements.
 const MOST: usize = 1 << 26;
@@ -31,6 +32,12 @@ pub(super) const OPERATORS: &[(&str, Importer)] = &[
     ("Size", |i, n| {
         let v = n.tensor(0, i)?;
         Ok(vec![Val::Dims { dims: vec![i.ty(v).shape.elements()], scalar: true }])
+    }),
+    ("BitCast", |i, n| {
+        let x = n.tensor(0, i)?;
+        let to = i32::try_from(n.int("to", 0)).map_err(|_| "attribute `to` is no type".to_owned())?;
+        let to = tensor::dtype(to)?;
+        one(if i.ty(x).dtype == to { x } else { i.add(Op::BitCast(BitCast { to }), &[x], n.label)? })
     }),
     ("Range", range),
     ("Reshape", reshape),

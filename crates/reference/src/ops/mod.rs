@@ -39,6 +39,7 @@ pub(crate) fn eval(op: &Op, inputs: &[&Value], sizes: &[usize], exact: bool) -> 
         Op::GroupNorm(n) => norm::group_norm(n.groups, n.epsilon, inputs),
         Op::Lrn(l) => norm::lrn(l, x()?),
         Op::Reshape(_) => Value { sizes: sizes.to_vec(), ..x()?.clone() },
+        Op::BitCast(b) => movement::bit_cast(b, x()?, sizes)?,
         Op::Transpose(t) => movement::transpose(t, x()?, sizes),
         Op::Expand(_) => movement::expand(x()?, sizes),
         Op::Concat(c) => movement::concat(c.axis, inputs, sizes),

@@ -1,6 +1,14 @@
-use tactician_ir::{DType, Pad, PadMode, ScatterElements, ScatterReduction, Slice, Transpose};
+use tactician_ir::{
+    BitCast, DType, Pad, PadMode, ScatterElements, ScatterReduction, Slice, Tensor, Transpose,
+};
 
 use crate::value::{Data, Value, advance, broadcast_strides, offset, round, strides};
+
+/// NaNs lose what else their bits say, since they are computed with as numbers.
+pub(crate) fn bit_cast(op: &BitCast, x: &Value, sizes: &[usize]) -> Result<Value, String> {
+    let bytes = x.to_tensor().bytes().to_vec();
+    Tensor::from_bytes(op.to, sizes, bytes).map(|t| Value::of(&t)).map_err(|e| e.to_string())
+}
 
 pub(crate) fn transpose(op: &Transpose, x: &Value, sizes: &[usize]) -> Value {
     let own = strides(&x.sizes);
