@@ -180,7 +180,7 @@ pub(crate) fn repeated_heads(
     if own == heads {
         return Ok(k);
     }
-    if own == 0 || heads % own != 0 {
+    if own == 0 || !heads.is_multiple_of(own) {
         return Err(format!("{heads} heads of queries do not divide among {own} of keys"));
     }
     let k = reshape(i, k, &[b.clone(), h.clone(), Dim::from(1), s.clone(), size.clone()], label)?;

@@ -27,7 +27,7 @@ fn heads(c: &mut Compose<'_, '_>, v: ValueId, count: usize) -> Made {
     let &[batch, length, all] = sizes.as_slice() else {
         return Err(format!("found {}, expected [batch, length, size]", c.ty(v)));
     };
-    if count == 0 || all % count != 0 {
+    if count == 0 || !all.is_multiple_of(count) {
         return Err(format!("{all} elements do not divide into {count} heads"));
     }
     let v = c.cast(v, DType::F32)?;
@@ -49,7 +49,7 @@ fn linear_attention(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String
         usize::try_from(v).ok().filter(|&v| v > 0).ok_or(format!("attribute `{name}` is {v}"))
     };
     let (query_heads, key_heads) = (count("q_num_heads")?, count("kv_num_heads")?);
-    if query_heads % key_heads != 0 {
+    if !query_heads.is_multiple_of(key_heads) {
         return Err(format!("{query_heads} heads of queries do not divide among {key_heads} of keys"));
     }
     let [q, k, v] = [n.tensor(0, i)?, n.tensor(1, i)?, n.tensor(2, i)?];

@@ -52,7 +52,7 @@ fn n_grams(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
         let range = usize::try_from(start).ok().zip(usize::try_from(end).ok()).filter(|&(s, e)| s <= e);
         let grams = range.and_then(|(s, e)| pool.get(s..e)).ok_or("ngram_counts do not fit the pool")?;
         let length = k + 1;
-        if grams.len() % length != 0 {
+        if !grams.len().is_multiple_of(length) {
             return Err(format!("{} numbers do not make {length}-grams", grams.len()));
         }
         let of = number..number + grams.len() / length;
