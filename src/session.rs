@@ -14,8 +14,8 @@ use crate::builder::Builder;
 use crate::error::BuildError;
 use crate::network::Network;
 
-/// Most stages of a run: far more than models have places that depend on data.
-const MOST_STAGES: usize = 10_000;
+/// Most stages of a run: more than models have places that depend on data, and a bound for those made to waste time.
+const MOST_STAGES: usize = 1000;
 
 /// Stages kept ready; the ones unused for longest go first.
 const KEPT: usize = 128;
@@ -84,6 +84,9 @@ pub enum SessionError {
         /// The inputs there are.
         known: String,
     },
+    /// More stages follow each other than are run.
+    #[error("the model's sizes depend on data in more than {MOST_STAGES} stages, one after the other")]
+    TooDeep,
     /// The model computes the same sizes over and over: our mistake.
     #[error("this is a mistake of tactician, please report it: a stage made nothing known")]
     NoProgress,
@@ -192,7 +195,7 @@ impl Session {
                 return Err(SessionError::NoProgress);
             }
         }
-        Err(SessionError::NoProgress)
+        Err(SessionError::TooDeep)
     }
 
     /// The inputs by name, all of which must be known.

@@ -58,6 +58,9 @@ pub(crate) struct Staging<'m> {
     pub(crate) steps: Vec<Step>,
 }
 
+/// Most steps behind one stage; nodes beyond them wait for a later one. It bounds the time that looking for names takes.
+const MOST_STEPS: usize = 256;
+
 /// Values that a node would have to know.
 pub(crate) type Wanted = RefCell<BTreeSet<ValueId>>;
 
@@ -130,8 +133,9 @@ impl<'m> Staging<'m> {
         scope: &Scope<'_, '_>,
     ) -> bool {
         let ids = import.wanted.take();
-        if import.staging.is_none() || ids.is_empty() {
-            return false;
+        let Some(staging) = import.staging.as_ref().filter(|_| !ids.is_empty()) else { return false };
+        if staging.steps.len() >= MOST_STEPS {
+            return true;
         }
         let mut wanted = BTreeSet::new();
         for id in ids {
