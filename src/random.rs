@@ -1,9 +1,9 @@
 //! Seeded inputs.
 
 use tactician_runtime::{Port, Tensor};
-use tactician_types::DType;
+use tactician_types::{DType, NarrowFloat};
 
-/// Seeded values for an input: floats between -1 and 1, others 0 or 1. Equal seeds give equal values. `None` when there
+/// Seeded values for an input: floats between -1 and 1 (scales of `f8e8m0` above zero), others 0 or 1. Equal seeds give equal values. `None` when there
 /// is no memory for them.
 pub fn random_input(port: &Port, seed: u64) -> Option<Tensor> {
     let shape: Vec<usize> = port.shape.iter().map(|&d| d as usize).collect();
@@ -18,6 +18,12 @@ pub fn random_input(port: &Port, seed: u64) -> Option<Tensor> {
         z ^ (z >> 31)
     };
     let size = port.dtype.size();
+    if let Some(format) = NarrowFloat::of(port.dtype) {
+        let least = if format == NarrowFloat::E8M0 { 0.0 } else { -1.0 };
+        let unit = |z: u64| (z >> 11) as f64 / (1u64 << 53) as f64;
+        t.bytes_mut().iter_mut().for_each(|b| *b = format.code(least + (1.0 - least) * unit(next())));
+        return Some(t);
+    }
     match port.dtype {
         DType::F32 => {
             t.values_mut::<f32>()?.iter_mut().for_each(|v| *v = (next() >> 40) as f32 / 8_388_608.0 - 1.0)
@@ -32,4 +38,23 @@ pub fn random_input(port: &Port, seed: u64) -> Option<Tensor> {
         _ => t.bytes_mut().chunks_exact_mut(size).for_each(|b| b[0] = (next() & 1) as u8),
     }
     Some(t)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn narrow_floats_are_numbers_between_minus_one_and_one() {
+        for format in NarrowFloat::ALL {
+            let port = Port { name: "x".into(), dtype: format.dtype(), shape: vec![10, 20] };
+            let t = random_input(&port, 3).unwrap();
+            let mut values: Vec<f64> = t.bytes().iter().map(|&b| format.value(b)).collect();
+            assert!(values.iter().all(|v| v.abs() <= 1.0), "{format:?}");
+            assert!(values.iter().any(|v| *v < 0.0) || format == NarrowFloat::E8M0);
+            values.sort_by(f64::total_cmp);
+            values.dedup();
+            assert!(values.len() > 4, "{format:?}: {values:?}");
+        }
+    }
 }

@@ -43,6 +43,53 @@ fn error(net: &Network, plan: Plan, name: &str, input: &Tensor) -> f64 {
         .fold(0.0, f64::max)
 }
 
+/// Narrow types as input, constant, output and on the way: measured, written to a plan, read and run.
+#[test]
+fn narrow_types_go_through_a_plan() {
+    let text = "graph narrow {
+  %x: f32[4,6] = input \"x\"
+  %q: i4[6,4] = input \"q\"
+  %w: f8e4m3fn[6,4] = const seed 5
+  %s: f8e8m0[4,1] = const {1.0, 0.5, 4.0, 1.0}
+  %turned: i4[4,6] = transpose(%q) perm=[1,0]
+  %wide: f32[4,6] = pointwise(%turned) {cast($0, f32)}
+  %weights: f32[6,4] = pointwise(%w) {cast($0, f32)}
+  %scale: f32[4,1] = pointwise(%s) {cast($0, f32)}
+  %sum: f32[4,6] = pointwise(%x, %wide) {add($0, $1)}
+  %product: f32[4,4] = matmul(%sum, %weights)
+  %scaled: f32[4,4] = pointwise(%product, %scale) {mul($0, $1)}
+  %low: f8e5m2[4,4] = pointwise(%scaled) {cast($0, f8e5m2)}
+  %part: f8e5m2[2,4] = slice(%low) axes=[(0,0,2,1)]
+  %both: f8e5m2[6,4] = concat(%low, %part) axis=0
+  output \"low\" %both
+  output \"turned\" %turned
+}
+";
+    let net = Network::from_graph(ir::text::parse(text).unwrap());
+    let plan = tune(&net).plan(1 << 20).unwrap();
+    let plan = Plan::from_bytes(plan.to_bytes().unwrap()).unwrap();
+    assert_eq!(plan.meta.inputs.iter().map(|p| p.dtype).collect::<Vec<_>>(), [DType::F32, DType::I4]);
+    // Whole numbers and multiples of 2^-9: sums of products are exact.
+    let x: Vec<f32> = (0..24).map(|i| (i % 9) as f32 - 4.0).collect();
+    let q: Vec<u8> = (0..24).map(|i| (i % 16 - 8) as i8 as u8).collect();
+    let inputs = [
+        ("x", Tensor::new(&[4, 6], &x).unwrap()),
+        ("q", Tensor::from_bytes(DType::I4, &[6, 4], &q).unwrap()),
+    ];
+    let given = |t: &Tensor| ir::Tensor::from_bytes(t.dtype(), t.shape(), t.bytes().to_vec()).unwrap();
+    let values = inputs.iter().map(|(n, t)| ((*n).to_owned(), given(t))).collect();
+    let expected = eval_graph(&net.graph().unwrap(), &values).unwrap();
+    let device = tactician::runtime::device_for(&plan.meta).unwrap();
+    let engine = Engine::new(plan, device).unwrap();
+    let refs: Vec<(&str, &Tensor)> = inputs.iter().map(|(n, t)| (*n, t)).collect();
+    for (name, t) in engine.new_context().unwrap().run(&refs).unwrap() {
+        let want = &expected[&name];
+        assert_eq!((t.dtype(), t.shape()), (want.dtype(), want.sizes()));
+        assert_eq!(t.bytes(), want.bytes(), "{name}");
+    }
+    assert!(expected["low"].bytes().iter().any(|b| b & 0x7f != 0));
+}
+
 #[test]
 fn one_measuring_serves_every_budget() {
     let net = zoo::tiny(1);

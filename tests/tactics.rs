@@ -404,18 +404,32 @@ fn pointwise() {
         problem(Op::Pointwise(Expr::unary(Unary::Relu)), &[(&[3, 7], DType::F16, false)], &[]),
         problem(two(Binary::Mul), &[(&[3, 7], DType::F64, false), (&[7], DType::F64, true)], &[]),
     ];
-    for to in [DType::I32, DType::F16, DType::BF16, DType::F64, DType::Bool, DType::U8] {
+    let mut pairs: Vec<(DType, DType)> =
+        [DType::I32, DType::F16, DType::BF16, DType::F64, DType::Bool, DType::U8].map(|to| (F, to)).into();
+    for narrow in DType::ALL.into_iter().filter(|t| t.is_narrow()) {
+        pairs.extend([(F, narrow), (narrow, F), (DType::F16, narrow), (narrow, DType::I32)]);
+        let choice = Expr::from_nodes(vec![
+            ExprNode::Input(0),
+            ExprNode::Input(1),
+            ExprNode::Input(2),
+            ExprNode::Select(0, 1, 2),
+        ]);
+        let x: Given<'_> = (&[7, 9], narrow, false);
+        let c: Given<'_> = (&[7, 1], DType::Bool, false);
+        list.push(problem(Op::Pointwise(choice.unwrap()), &[c, x, (&[9], narrow, true)], &[]));
+    }
+    for (from, to) in pairs {
         let mut e = Expr::empty();
         let v = e.push(ExprNode::Input(0));
         e.push(ExprNode::Cast(to, v));
-        list.push(problem(Op::Pointwise(e), &[(&[4, 9], F, false)], &[]));
+        list.push(problem(Op::Pointwise(e), &[(&[4, 9], from, false)], &[]));
     }
     all_pass(&list);
 }
 
 #[test]
 fn movement() {
-    let types = [F, DType::I64, DType::F16, DType::Bool];
+    let types = [F, DType::I64, DType::F16, DType::Bool, DType::F8E5M2, DType::I4];
     let mut list = Vec::new();
     for t in types {
         let x: Given<'_> = (&[2, 32, 5, 6], t, false);
@@ -451,7 +465,7 @@ fn movement() {
             &[],
         ));
         let reductions = [ScatterReduction::Replace, ScatterReduction::Add, ScatterReduction::Max];
-        for reduction in reductions.into_iter().take(if t == DType::Bool { 1 } else { 3 }) {
+        for reduction in reductions.into_iter().take(if t.is_float() || t.is_int() { 3 } else { 1 }) {
             let op = ScatterElements { axis: 1, reduction };
             let part: &[usize] = &[2, 9, 5, 4];
             list.push(problem(
@@ -460,10 +474,13 @@ fn movement() {
                 &[],
             ));
         }
-        let same = DType::ALL.into_iter().filter(|t| t.size() == x.1.size() && *t != DType::Bool);
+        let own = x.1;
+        let same =
+            DType::ALL.into_iter().filter(|t| t.bits() == own.bits() && own.bits() >= 8 && *t != DType::Bool);
         list.extend(same.map(|to| problem(Op::BitCast(BitCast { to }), &[x], &[])));
-        list.push(problem(Op::TopK(TopK { axis: 3, k: 3, largest: true }), &[x], &[]));
-        list.push(problem(Op::TopK(TopK { axis: 1, k: 32, largest: false }), &[x], &[]));
+        // There is no order of narrow types.
+        let orders = [(3, 3, true), (1, 32, false)].into_iter().filter(|_| !t.is_narrow());
+        list.extend(orders.map(|(axis, k, largest)| problem(Op::TopK(TopK { axis, k, largest }), &[x], &[])));
     }
     all_pass(&list);
 }

@@ -180,6 +180,13 @@ mod tests {
         assert!(expr_function("f", &e, &[DType::F32, DType::I32]).is_err());
         assert!(expr_function("f", &e, &[DType::F32]).is_err());
         assert!(expr_function("f(", &e, &[DType::F32; 2]).is_err());
+        // Narrow types are converted by the CPU.
+        for t in DType::ALL.into_iter().filter(|t| t.is_narrow()) {
+            let narrow = Expr::from_nodes(vec![ExprNode::Input(0), ExprNode::Cast(t, 0)]).unwrap();
+            assert!(expr_function("f", &narrow, &[DType::F32]).unwrap_err().contains(t.name()));
+            let widen = Expr::from_nodes(vec![ExprNode::Input(0), ExprNode::Cast(DType::F32, 0)]).unwrap();
+            assert!(expr_function("f", &widen, &[t]).unwrap_err().contains(t.name()));
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tactician::runtime::Port;
-use tactician::{BuildError, DeviceName, DynamicEngine, DynamicError, Engine, InputInfo, Session, Tensor};
+use tactician::{
+    BuildError, DType, DeviceName, DynamicEngine, DynamicError, Engine, InputInfo, Session, Tensor,
+};
 
 use crate::args::Run;
 use crate::build::network;
@@ -54,9 +56,13 @@ struct Written {
     max: Option<f64>,
 }
 
-/// The inputs that are given as files.
-fn given(a: &Run) -> Result<Vec<(String, Tensor)>, CliError> {
-    let read = |(name, file): &(String, PathBuf)| Ok((name.clone(), Tensor::read_npy(file)?));
+/// The inputs that are given as files; `dtype` tells an input's type.
+fn given(a: &Run, dtype: &dyn Fn(&str) -> Option<DType>) -> Result<Vec<(String, Tensor)>, CliError> {
+    let read = |(name, file): &(String, PathBuf)| {
+        let t = Tensor::read_npy(file)?;
+        let wanted = dtype(name).unwrap_or(t.dtype());
+        Ok((name.clone(), t.of_npy(wanted)))
+    };
     a.inputs.iter().map(read).collect()
 }
 
@@ -75,7 +81,9 @@ fn is_plan(path: &Path) -> Result<bool, CliError> {
 
 fn of_plan(a: &Run) -> Result<Vec<(String, Tensor)>, CliError> {
     let engine = dynamic(&a.plan)?;
-    let mut inputs = given(a)?;
+    let ports = &engine.meta().inputs;
+    let dtype = |name: &str| ports.iter().find(|p| p.name == name).map(|p| p.dtype);
+    let mut inputs = given(a, &dtype)?;
     let mut ports = engine.meta().inputs.clone();
     for (name, sizes) in &a.shapes {
         match ports.iter_mut().find(|p| p.name == *name) {
@@ -94,7 +102,9 @@ fn of_model(a: &Run) -> Result<Vec<(String, Tensor)>, CliError> {
         Some(name) => name.open(a.threads),
         None => DeviceName::best(a.threads),
     };
-    let mut inputs = given(a)?;
+    let ports = network.inputs();
+    let dtype = |name: &str| ports.iter().find(|p| p.name == name).map(|p| p.dtype);
+    let mut inputs = given(a, &dtype)?;
     let port = |i: InputInfo| {
         let sizes = a.shapes.iter().find(|(n, _)| *n == i.name).map(|(_, s)| s.clone());
         let shape = sizes.or_else(|| i.shape.sizes())?.iter().map(|&n| n as u64).collect();

@@ -39,6 +39,6 @@ pub use graph::{Graph, GraphError, Node, NodeId, ValueId};
 pub use ops::*;
 pub use patch::{Change, Patch, PatchValue};
 pub use region::{Operand, Problem, Region};
-pub use tactician_types::{Binary, DType, Expr, ExprId, ExprNode, Layout, Scalar, Unary};
+pub use tactician_types::{Binary, DType, Expr, ExprId, ExprNode, Layout, NarrowFloat, Scalar, Unary};
 pub use tensor::{Element, MAX_ELEMENTS, MAX_RANK, Shape, Tensor, TensorSizeError, TensorType};
 pub use verify::{Verified, VerifyError, VerifyErrors, verify};

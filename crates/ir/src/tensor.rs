@@ -134,7 +134,7 @@ impl fmt::Debug for TensorType {
 }
 
 /// A constant tensor: known sizes, row-major little-endian bytes, cheap to clone. The bytes may belong to a mapped
-/// file and need not be aligned.
+/// file and need not be aligned. Elements of narrow types take a byte each (see [`DType`]).
 #[derive(Clone)]
 pub struct Tensor {
     dtype: DType,

@@ -14,7 +14,7 @@ fn at(i: usize) -> f32 {
     (i % 7) as f32 - 3.0
 }
 
-fn with_text(mut n: NodeProto, name: &str, text: &str) -> NodeProto {
+pub(crate) fn with_text(mut n: NodeProto, name: &str, text: &str) -> NodeProto {
     let s = Some(text.as_bytes().to_vec().into());
     n.attribute.push(AttributeProto { name: name.into(), s, ..Default::default() });
     n

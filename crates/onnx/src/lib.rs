@@ -40,4 +40,6 @@ mod function_tests;
 #[cfg(test)]
 mod inputs_tests;
 #[cfg(test)]
+mod narrow_tests;
+#[cfg(test)]
 mod stage_tests;

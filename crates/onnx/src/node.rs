@@ -1,6 +1,6 @@
 //! One node of the model: its operands and attributes.
 
-use tactician_ir::{Dim, Tensor, ValueId};
+use tactician_ir::{Dim, NarrowFloat, Tensor, ValueId};
 
 use crate::import::{Import, Val};
 use crate::proto::{AttributeProto, GraphProto, NodeProto};
@@ -143,6 +143,13 @@ impl<'a> Node<'a> {
             }
             tactician_ir::DType::I64 => t.values::<i64>().map(|v| v.iter().map(|&x| x as f64).collect()),
             tactician_ir::DType::I32 => t.values::<i32>().map(|v| v.iter().map(|&x| f64::from(x)).collect()),
+            narrow if narrow.is_narrow() => {
+                let number = |&b: &u8| match NarrowFloat::of(narrow) {
+                    Some(f) => f.value(b),
+                    None => narrow.wrapped(i64::from(b)).unwrap_or(0) as f64,
+                };
+                Some(t.bytes().iter().map(number).collect())
+            }
             _ => None,
         };
         wide.map(Some).ok_or_else(|| format!("operand {i} has the type {}, expected numbers", t.dtype()))

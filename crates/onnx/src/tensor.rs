@@ -25,12 +25,46 @@ pub(crate) fn dtype(number: i32) -> Result<DType, String> {
         12 => DType::U32,
         13 => DType::U64,
         16 => DType::BF16,
+        17 => DType::F8E4M3FN,
+        18 => DType::F8E4M3FNUZ,
+        19 => DType::F8E5M2,
+        20 => DType::F8E5M2FNUZ,
+        21 => DType::U4,
+        22 => DType::I4,
+        23 => DType::F4E2M1,
+        24 => DType::F8E8M0,
+        25 => DType::U2,
+        26 => DType::I2,
         8 => return Err("strings are not supported".into()),
         n => return Err(format!("element type {n} is not supported")),
     })
 }
 
-/// A tensor; raw data are shared with the model's bytes, external data with their file.
+/// Bits of an element in ONNX's form, where several share a byte: the first in the lowest bits.
+fn packed_bits(dtype: DType) -> Option<usize> {
+    match dtype {
+        DType::I4 | DType::U4 | DType::F4E2M1 => Some(4),
+        DType::I2 | DType::U2 => Some(2),
+        _ => None,
+    }
+}
+
+/// One byte an element, as the graph has them, of `n` elements of `bits` bits.
+fn unpacked(dtype: DType, bits: usize, n: usize, packed: &[u8]) -> Result<Vec<u8>, String> {
+    let each = 8 / bits;
+    let need = n.div_ceil(each);
+    if packed.len() != need {
+        return Err(format!("its {n} elements of {bits} bits take {need} bytes, found {}", packed.len()));
+    }
+    let element = |k: usize| {
+        let code = packed[k / each] >> (k % each * bits) & ((1 << bits) - 1);
+        dtype.wrapped(i64::from(code)).map_or(code, |v| v as u8)
+    };
+    Ok((0..n).map(element).collect())
+}
+
+/// A tensor; raw data are shared with the model's bytes, external data with their file. Elements of less than 8 bits are
+/// unpacked.
 pub(crate) fn convert(t: &TensorProto, folder: Option<&Path>) -> Result<Tensor, ImportError> {
     let fail = |problem: String| ImportError::Tensor { name: t.name.clone(), problem };
     let dtype = dtype(t.data_type).map_err(fail)?;
@@ -43,6 +77,17 @@ pub(crate) fn convert(t: &TensorProto, folder: Option<&Path>) -> Result<Tensor, 
         .try_fold(1usize, |a, &b| a.checked_mul(b))
         .filter(|&n| n <= MAX_ELEMENTS)
         .ok_or_else(|| fail(format!("sizes {sizes:?} are too large")))?;
+    if let Some(bits) = packed_bits(dtype) {
+        let bytes = if t.data_location == 1 {
+            let (owner, range) = external::map(t, folder, n.div_ceil(8 / bits) as u64)?;
+            unpacked(dtype, bits, n, &(*owner).as_ref()[range])
+        } else if let Some(raw) = t.raw_data.as_ref().filter(|r| !r.is_empty() || n == 0) {
+            unpacked(dtype, bits, n, raw)
+        } else {
+            unpacked(dtype, bits, n, &t.int32_data.iter().map(|&v| v as u8).collect::<Vec<u8>>())
+        };
+        return Tensor::from_bytes(dtype, &sizes, bytes.map_err(fail)?).map_err(|e| fail(e.to_string()));
+    }
     if t.data_location == 1 {
         let (owner, range) = external::map(t, folder, n as u64 * dtype.size() as u64)?;
         return Tensor::from_shared(dtype, &sizes, owner, range).map_err(|e| fail(e.to_string()));
@@ -67,6 +112,7 @@ pub(crate) fn convert(t: &TensorProto, folder: Option<&Path>) -> Result<Tensor, 
         // The short floats are stored as the bits of a 16-bit integer.
         DType::I16 | DType::U16 | DType::F16 | DType::BF16 => bytes!(t.int32_data, u16),
         DType::Bool => t.int32_data.iter().map(|&v| u8::from(v != 0)).collect(),
+        // 8 bits, floats as theirs.
         _ => bytes!(t.int32_data, u8),
     };
     Tensor::from_bytes(dtype, &sizes, bytes).map_err(|e| fail(e.to_string()))

@@ -49,7 +49,7 @@ pub enum LowerError {
 ///
 /// - reductions whose result grows with the number of elements (sums, products, norms), and means of squares;
 /// - pointwise operations that only those read, or that read only them: `x² → mean → + epsilon → √`;
-/// - pointwise operations that turn integers into floats, since `f16` counts to 2048 only;
+/// - pointwise operations that turn integers into floats, since `f16` counts to 2048 only, and powers of two of `f8e8m0`;
 /// - pointwise operations with a constant that would become zero, such as an epsilon of `1e-12`;
 /// - what reads bits as another type, or gives such.
 ///
@@ -214,11 +214,12 @@ fn squares(op: &Op) -> bool {
     })
 }
 
-/// Whether an expression turns integers into `f32`.
+/// Whether an expression turns integers, or what has the exponents of `f32`, into `f32`.
 fn counts(graph: &Graph, node: &Node, expr: &Expr) -> bool {
     let inputs: Vec<DType> = node.inputs().iter().map(|&v| graph.ty(v).dtype).collect();
     let Ok(types) = expr.dtypes(&inputs) else { return false };
-    expr.nodes().iter().any(|n| matches!(*n, ExprNode::Cast(DType::F32, a) if types[usize::from(a)].is_int()))
+    let wide = |t: DType| t.is_int() || t == DType::F8E8M0;
+    expr.nodes().iter().any(|n| matches!(*n, ExprNode::Cast(DType::F32, a) if wide(types[usize::from(a)])))
 }
 
 fn counts_at(graph: &Graph, id: NodeId) -> bool {

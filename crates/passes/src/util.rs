@@ -59,6 +59,10 @@ pub(crate) fn splat(t: &Tensor) -> Option<Scalar> {
         DType::U16 => i64::from(*one.values::<u16>()?.first()?),
         DType::U32 => i64::from(*one.values::<u32>()?.first()?),
         DType::U64 => *one.values::<u64>()?.first()? as i64,
+        t if t.is_narrow() => {
+            let byte = i64::from(*first.first()?);
+            t.wrapped(byte).unwrap_or(byte)
+        }
         _ => return None,
     };
     Some(Scalar::int(dtype, int))

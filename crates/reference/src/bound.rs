@@ -10,14 +10,14 @@ use smallvec::SmallVec;
 use tactician_ir::{
     Binary, DType, ExprNode, Op, PoolKind, Problem, ReduceKind, ScatterReduction, Tensor, Unary,
 };
-use tactician_types::Growth;
+use tactician_types::{Growth, NarrowFloat};
 
 use crate::error::ReferenceError;
-use crate::expr::{Number, apply};
+use crate::expr::{Number, apply, decoded};
 use crate::ops::attention::rows;
 use crate::ops::recurrent::{self, Roundings};
 use crate::problem::{eval_both, eval_value, failed, read};
-use crate::value::{Data, Value, advance, broadcast_strides, offset, round};
+use crate::value::{Data, Value, advance, broadcast_strides, narrow, offset, round};
 
 /// Roundings in a library or vector function: a few units in the last place.
 const FUNCTION_ULPS: f64 = 8.0;
@@ -481,10 +481,14 @@ fn node_bound(
                 Number::I(x) if shift(o) != 0.0 && types[o] == DType::Bool => {
                     Number::I(i64::from((x as f64 + shift(o)) > 0.5))
                 }
+                Number::I(x) if shift(o) != 0.0 && NarrowFloat::of(types[o]).is_some() => {
+                    let near = float(decoded(types[o], Number::I(x))) + shift(o);
+                    Number::I(narrow(types[o], near))
+                }
                 Number::I(x) => Number::I(x.saturating_add(shift(o) as i64)),
             }
         });
-        let difference = (float(moved) - float(v)).abs();
+        let difference = (float(decoded(types[at], moved)) - float(decoded(types[at], v))).abs();
         spread = spread.max(if difference.is_nan() {
             if uncertain.is_empty() { 0.0 } else { f64::INFINITY }
         } else {

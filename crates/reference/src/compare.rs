@@ -3,6 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use tactician_ir::{DType, Tensor};
+use tactician_types::NarrowFloat;
 
 use crate::value::Data;
 
@@ -160,6 +161,9 @@ fn read(tensor: &Tensor, at: usize, to: &mut [f64]) {
     }
     let size = tensor.dtype().size();
     let bytes = &tensor.bytes()[at * size..(at + to.len()) * size];
+    if let Some(t) = NarrowFloat::of(tensor.dtype()) {
+        return each::<1>(bytes, to, |[b]| t.value(b));
+    }
     match tensor.dtype() {
         DType::F16 => {
             let halves: [f16; PART] = std::array::from_fn(|i| match bytes.as_chunks::<2>().0.get(i) {

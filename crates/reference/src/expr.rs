@@ -1,6 +1,7 @@
 //! Pointwise expressions.
 
 use tactician_ir::{Binary, DType, Expr, ExprNode, Unary};
+use tactician_types::{NarrowFloat, narrow_integer};
 
 use crate::value::{Data, Value, advance, broadcast_strides, offset, round, wrap};
 
@@ -84,7 +85,23 @@ pub(crate) fn apply(node: &ExprNode, types: &[DType], at: usize, value: impl Fn(
     }
 }
 
+/// The number that stands for an element: of a narrow float the code is taken apart.
+pub(crate) fn decoded(dtype: DType, v: Number) -> Number {
+    match (NarrowFloat::of(dtype), v) {
+        (Some(t), Number::I(code)) => Number::F(t.value(code as u8)),
+        (_, v) => v,
+    }
+}
+
 fn cast(to: DType, from: DType, v: Number) -> Number {
+    if to == from {
+        return v;
+    }
+    let v = decoded(from, v);
+    if let Some(t) = NarrowFloat::of(to) {
+        let x = if from == DType::U64 { v.i() as u64 as f64 } else { v.f() };
+        return Number::I(i64::from(t.code(x)));
+    }
     match v {
         Number::F(x) if to.is_float() => Number::F(round(to, x)),
         Number::F(x) if to == DType::Bool => Number::I(i64::from(x != 0.0)),
@@ -97,7 +114,7 @@ fn cast(to: DType, from: DType, v: Number) -> Number {
     }
 }
 
-/// A float to an integer type: toward zero, saturating, NaN as zero.
+/// A float to an integer type: toward zero, saturating (narrow ones wrap), NaN as zero.
 fn saturate(to: DType, x: f64) -> i64 {
     match to {
         DType::I8 => i64::from(x as i8),
@@ -106,7 +123,7 @@ fn saturate(to: DType, x: f64) -> i64 {
         DType::U8 => i64::from(x as u8),
         DType::U16 => i64::from(x as u16),
         DType::U32 => i64::from(x as u32),
-        _ => x as i64,
+        t => narrow_integer(t, x).unwrap_or(x as i64),
     }
 }
 

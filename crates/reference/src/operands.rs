@@ -4,7 +4,7 @@ use tactician_ir::{DType, Op, Problem, RecurrentOperand, Tensor};
 
 use crate::error::ReferenceError;
 use crate::problem::failed;
-use crate::value::Value;
+use crate::value::{Value, narrow, wrap};
 
 /// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
 struct Random(u64);
@@ -99,6 +99,17 @@ fn operands(
                     if matches!(kind, Kind::Positive) { v.abs() + 0.1 } else { v }
                 });
                 Value::float(dtype, sizes, values.collect())
+            }
+            // Scales are positive.
+            _ if dtype == DType::F8E8M0 => {
+                let draw = |at| narrow(dtype, draw(&mut r, at).abs());
+                Value::int(dtype, sizes, (0..n).map(draw).collect())
+            }
+            _ if dtype.narrow_int().is_some() => {
+                Value::int(dtype, sizes, (0..n).map(|_| wrap(dtype, r.next() as i64)).collect())
+            }
+            _ if dtype.is_narrow() => {
+                Value::int(dtype, sizes, (0..n).map(|at| narrow(dtype, draw(&mut r, at))).collect())
             }
             _ if dtype == DType::Bool => {
                 Value::int(dtype, sizes, (0..n).map(|_| (r.next() & 1) as i64).collect())

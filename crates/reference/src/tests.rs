@@ -287,6 +287,71 @@ fn integer_remainder_has_the_sign_of_the_divisor() {
     assert_eq!(got.values::<i32>().unwrap().as_ref(), &[0; 4]);
 }
 
+fn cast(from: DType, to: DType, bytes: Vec<u8>) -> Tensor {
+    let e = Expr::from_nodes(vec![ExprNode::Input(0), ExprNode::Cast(to, 0)]).unwrap();
+    let x = Tensor::from_bytes(from, &[bytes.len() / from.size()], bytes).unwrap();
+    eval_op(&Op::Pointwise(e), &[&x]).unwrap()
+}
+
+/// Codes of the common formats with their values as the papers that define them list them.
+#[test]
+fn converts_narrow_floats() {
+    for (t, pairs) in [
+        (
+            DType::F8E4M3FN,
+            [(0x7eu8, 448.0f64), (0x08, 0.015625), (0x01, 0.001953125), (0xc0, -2.0), (0x39, 1.125)],
+        ),
+        (
+            DType::F8E4M3FNUZ,
+            [(0x7f, 240.0), (0x08, 0.0078125), (0x01, 0.0009765625), (0xc8, -2.0), (0x41, 1.125)],
+        ),
+        (
+            DType::F8E5M2,
+            [(0x7b, 57344.0), (0x04, 6.103515625e-5), (0x01, 1.52587890625e-5), (0xc0, -2.0), (0x3d, 1.25)],
+        ),
+        (
+            DType::F8E5M2FNUZ,
+            [(0x7f, 57344.0), (0x04, 3.0517578125e-5), (0x01, 7.62939453125e-6), (0xc4, -2.0), (0x41, 1.25)],
+        ),
+        (DType::F8E8M0, [(127, 1.0), (0, 2f64.powi(-127)), (254, 2f64.powi(127)), (126, 0.5), (128, 2.0)]),
+        (DType::F4E2M1, [(7, 6.0), (1, 0.5), (2, 1.0), (12, -2.0), (3, 1.5)]),
+    ] {
+        let wide = cast(t, DType::F64, pairs.map(|p| p.0).to_vec());
+        assert_eq!(wide.values::<f64>().unwrap().as_ref(), &pairs.map(|p| p.1), "{t}");
+        assert_eq!(cast(DType::F64, t, wide.bytes().to_vec()).bytes(), &pairs.map(|p| p.0), "{t}");
+    }
+    // Ties to even, and beyond the largest.
+    let x = Tensor::new(&[5], &[1.0625f32, 1.1875, -464.0, 1e9, f32::NEG_INFINITY]).unwrap();
+    let got = cast(DType::F32, DType::F8E4M3FN, x.bytes().to_vec());
+    assert_eq!(got.bytes(), &[0x38, 0x3a, 0xfe, 0x7e, 0xfe]);
+    assert_eq!(cast(DType::F32, DType::I4, x.bytes().to_vec()).bytes()[..3], [1, 1, 0]);
+    assert_eq!(cast(DType::I32, DType::U4, (-3i32).to_le_bytes().to_vec()).bytes(), &[13]);
+}
+
+/// What is rounded to 8 bits on the way may come out one step away, and no more.
+#[test]
+fn bounds_cover_a_step_of_a_narrow_float() {
+    let mut e = Expr::binary(Binary::Mul);
+    e.push(ExprNode::Cast(DType::F8E4M3FN, 2));
+    e.push(ExprNode::Cast(DType::F32, 3));
+    let ty = TensorType::known(DType::F32, &[2]);
+    let operand = Operand { ty: ty.clone(), constant: false };
+    let p = Problem {
+        anchor: Op::Pointwise(e),
+        anchor_operands: 2,
+        operands: vec![operand.clone(), operand],
+        epilogue: Expr::identity(),
+        result: ty.clone(),
+        output: ty,
+    };
+    // The product 1.0625 lies between two values, 1.1 does not.
+    let x = [Tensor::new(&[2], &[1.0625f32, 1.1]).unwrap(), Tensor::new(&[2], &[1f32, 1.0]).unwrap()];
+    let exact = Exact::new(&p, &[&x[0], &x[1]]).unwrap();
+    let bound = exact.bound(Growth::NONE).unwrap();
+    assert_eq!(exact.values(), [1.0, 1.125]);
+    assert!((0.125..0.126).contains(&bound[0]) && bound[1] < 1e-6, "{bound:?}");
+}
+
 /// A convolution with bias, residual and sigmoid.
 fn problem() -> Problem {
     let ty = |s: &[usize]| TensorType::known(DType::F32, s);

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use tactician_ir::{DType, Tensor};
-use tactician_types::{bf16_of, f16_of};
+use tactician_types::{NarrowFloat, bf16_of, f16_of};
 
 /// The elements of a tensor, widened.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +12,7 @@ pub(crate) struct Value {
     pub(crate) data: Data,
 }
 
-/// Floats as `f64`; integers and `bool` as `i64` (`u64` wraps).
+/// Floats as `f64`; integers and `bool` as `i64` (`u64` wraps); narrow floats by their code as `i64`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Data {
     Float(Vec<f64>),
@@ -39,8 +39,14 @@ pub(crate) fn wrap(dtype: DType, x: i64) -> i64 {
         DType::U16 => i64::from(x as u16),
         DType::U32 => i64::from(x as u32),
         DType::Bool => i64::from(x != 0),
-        _ => x,
+        t if NarrowFloat::of(t).is_some() => x & 0xff,
+        t => t.wrapped(x).unwrap_or(x),
     }
+}
+
+/// The code of a number in a narrow float type; 0 in others.
+pub(crate) fn narrow(dtype: DType, x: f64) -> i64 {
+    NarrowFloat::of(dtype).map_or(0, |t| i64::from(t.code(x)))
 }
 
 impl Data {
@@ -70,7 +76,7 @@ impl Data {
             DType::U32 => read!(Int, u32, i64::from),
             DType::U64 => read!(Int, u64, |x| x as i64),
             DType::Bool => read!(Int, u8, |x| i64::from(x != 0)),
-            _ => read!(Int, u8, i64::from),
+            t => read!(Int, u8, |x| wrap(t, i64::from(x))),
         }
     }
 }

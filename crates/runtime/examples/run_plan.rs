@@ -36,6 +36,12 @@ fn run(start: Instant) -> Result<(), Box<dyn Error>> {
     let read = start.elapsed();
     let engine = Engine::load(&plan)?;
     let loaded = start.elapsed();
+    let typed = |(name, t): (String, Tensor)| {
+        let port = engine.inputs().iter().find(|p| p.name == name);
+        let dtype = port.map_or(t.dtype(), |p| p.dtype);
+        (name, t.of_npy(dtype))
+    };
+    let mut inputs: Vec<(String, Tensor)> = inputs.into_iter().map(typed).collect();
     for p in engine.inputs() {
         if inputs.iter().all(|(n, _)| *n != p.name) {
             let shape: Vec<usize> = p.shape.iter().map(|&d| d as usize).collect();

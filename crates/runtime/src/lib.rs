@@ -30,4 +30,5 @@ pub use error::{EngineError, RunError};
 pub use npy::NpyError;
 pub use tactician_device::{Device, DeviceError, Span};
 pub use tactician_plan::{LoadError, Plan, PlanMeta, Port};
+pub use tactician_types::DType;
 pub use tensor::{Element, Tensor};

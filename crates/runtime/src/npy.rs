@@ -35,8 +35,8 @@ pub enum NpyError {
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// NumPy's names of our element types, little-endian or of one byte. It has none for bf16, which is written as u16.
-const NAMES: [(&str, DType); 12] = [
+/// NumPy's names of our element types, little-endian or of one byte. For types without a name see [`stand_in`].
+const NAMES: [(&str, DType); 14] = [
     ("f4", DType::F32),
     ("f2", DType::F16),
     ("f8", DType::F64),
@@ -49,7 +49,20 @@ const NAMES: [(&str, DType); 12] = [
     ("u4", DType::U32),
     ("u8", DType::U64),
     ("b1", DType::Bool),
+    // Bytes without a meaning: what NumPy writes for the types of other packages, of the same bits as ours.
+    ("V1", DType::U8),
+    ("V2", DType::U16),
 ];
+
+/// What a type that NumPy has no name for is written as: integers of the same bits.
+fn stand_in(dtype: DType) -> DType {
+    match dtype {
+        DType::BF16 => DType::U16,
+        t if t.narrow_int().is_some_and(|(_, signed)| signed) => DType::I8,
+        t if t.is_narrow() => DType::U8,
+        t => t,
+    }
+}
 
 impl Tensor {
     /// Reads a `.npy` file.
@@ -111,9 +124,29 @@ impl Tensor {
         Tensor::from_bytes(dtype, &shape, &data).ok_or_else(|| "its shape is too large".into())
     }
 
-    /// The bytes of a `.npy` file (version 1).
+    /// What was read from a `.npy` file, of the type that is wanted: NumPy has no name for `bf16` and the narrow types, so
+    /// their bits come as integers. A tensor that cannot be meant so stays as it is.
+    ///
+    /// ```
+    /// use tactician_runtime::{DType, Tensor};
+    /// let bits = Tensor::new(&[2], &[0x7eu8, 0x38]).unwrap();
+    /// let t = Tensor::from_npy(&bits.to_npy()).unwrap().of_npy(DType::F8E4M3FN);
+    /// assert_eq!(t, Tensor::from_bytes(DType::F8E4M3FN, &[2], &[0x7e, 0x38]).unwrap());
+    /// ```
+    pub fn of_npy(mut self, wanted: DType) -> Tensor {
+        let bits = stand_in(wanted);
+        // Bytes without a meaning were taken to be unsigned.
+        if bits != wanted && (bits == self.dtype() || bits == DType::I8 && self.dtype() == DType::U8) {
+            self.set_dtype(wanted);
+        }
+        self
+    }
+
+    /// The bytes of a `.npy` file (version 1). NumPy has no name for `bf16` and the narrow types: their bits are written as
+    /// integers.
     pub fn to_npy(&self) -> Vec<u8> {
-        let name = NAMES.iter().find(|(_, t)| *t == self.dtype()).map_or("u2", |(n, _)| n);
+        let dtype = stand_in(self.dtype());
+        let name = NAMES.iter().find(|(_, t)| *t == dtype).map_or("u1", |(n, _)| n);
         let order = if self.dtype().size() == 1 { '|' } else { '<' };
         let sizes: String = self.shape().iter().map(|d| format!("{d}, ")).collect();
         let mut header =
@@ -191,6 +224,25 @@ mod tests {
             assert_eq!(Tensor::from_npy(&t.to_npy()).unwrap(), t, "{shape:?}");
             assert!((t.to_npy().len() - t.bytes().len()).is_multiple_of(64));
         }
+    }
+
+    #[test]
+    fn every_type_round_trips() {
+        for dtype in DType::ALL {
+            let bytes: Vec<u8> = (0..3 * dtype.size()).map(|i| i as u8 & 1).collect();
+            let t = Tensor::from_bytes(dtype, &[3], &bytes).unwrap();
+            let read = Tensor::from_npy(&t.to_npy()).unwrap();
+            assert_eq!(read.clone().of_npy(dtype), t, "{dtype}");
+            // Of two types with equal bits the one wanted is not the one there.
+            assert_eq!(read.clone().of_npy(DType::F32), read, "{dtype}");
+        }
+        // What NumPy writes for the types of the package ml_dtypes.
+        let t = Tensor::new(&[2], &[7u8, 0xf8]).unwrap();
+        let npy = t.to_npy();
+        let at = npy.windows(2).position(|w| w == b"u1").unwrap();
+        let foreign = [&npy[..at], b"V1", &npy[at + 2..]].concat();
+        let read = Tensor::from_npy(&foreign).unwrap().of_npy(DType::I4);
+        assert_eq!((read.dtype(), read.bytes()), (DType::I4, &[7, 0xf8][..]));
     }
 
     #[test]

@@ -69,6 +69,12 @@ impl Tensor {
         self.dtype
     }
 
+    /// The same bits as another type of the same size.
+    pub(crate) fn set_dtype(&mut self, dtype: DType) {
+        debug_assert_eq!(dtype.size(), self.dtype.size());
+        self.dtype = dtype;
+    }
+
     /// Sizes of the axes.
     pub fn shape(&self) -> &[usize] {
         &self.shape

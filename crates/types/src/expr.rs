@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DType;
+use crate::{DType, NarrowFloat, narrow_integer};
 
 /// A pointwise computation: a small directed acyclic graph over the elements at one position of its inputs.
 ///
@@ -30,7 +30,8 @@ pub enum ExprNode {
     Binary(Binary, ExprId, ExprId),
     /// The second operand where the first (`bool`) is true, else the third.
     Select(ExprId, ExprId, ExprId),
-    /// Conversion, as ONNX `Cast` defines it: floats truncate toward zero to integers, non-zero is true.
+    /// Conversion, as ONNX `Cast` defines it: floats truncate toward zero to integers, non-zero is true. Numbers beyond a
+    /// narrow integer wrap; those beyond a narrow float become its largest value (see [`NarrowFloat::code`]).
     Cast(DType, ExprId),
 }
 
@@ -39,8 +40,8 @@ pub enum ExprNode {
 pub struct Scalar {
     /// Its type.
     pub dtype: DType,
-    /// For floats the bits of the value as `f64` (every float type converts exactly); for the rest the value as
-    /// `i64` (`u64` wraps).
+    /// For floats the bits of the value as `f64` (every float type converts exactly); for narrow floats their code; for
+    /// the rest the value as `i64` (`u64` wraps).
     bits: u64,
 }
 
@@ -51,7 +52,7 @@ impl Scalar {
         Scalar { dtype, bits: value.to_bits() }
     }
 
-    /// A constant of an integer type or `bool`.
+    /// A constant of an integer type or `bool`; of a narrow float by its code.
     pub fn int(dtype: DType, value: i64) -> Scalar {
         debug_assert!(!dtype.is_float());
         Scalar { dtype, bits: value as u64 }
@@ -62,8 +63,15 @@ impl Scalar {
         Scalar::float(DType::F32, f64::from(value))
     }
 
-    /// A constant of any type from a number: integers truncate, `bool` is `value != 0`.
+    /// A constant of any type from a number: integers truncate, narrow ones wrap, narrow floats round, `bool` is
+    /// `value != 0`.
     pub fn of(dtype: DType, value: f64) -> Scalar {
+        if let Some(t) = NarrowFloat::of(dtype) {
+            return Scalar::int(dtype, i64::from(t.code(value)));
+        }
+        if let Some(v) = narrow_integer(dtype, value) {
+            return Scalar::int(dtype, v);
+        }
         match dtype {
             t if t.is_float() => Scalar::float(t, value),
             DType::Bool => Scalar::int(DType::Bool, i64::from(value != 0.0)),
@@ -75,6 +83,8 @@ impl Scalar {
     pub fn as_f64(self) -> f64 {
         if self.dtype.is_float() {
             f64::from_bits(self.bits)
+        } else if let Some(t) = NarrowFloat::of(self.dtype) {
+            t.value(self.bits as u8)
         } else if self.dtype == DType::U64 {
             self.bits as f64
         } else {
@@ -82,7 +92,7 @@ impl Scalar {
         }
     }
 
-    /// The value as `i64`; floats truncate.
+    /// The value as `i64`; floats truncate, narrow floats give their code.
     pub fn as_i64(self) -> i64 {
         if self.dtype.is_float() { f64::from_bits(self.bits) as i64 } else { self.bits as i64 }
     }
@@ -454,13 +464,13 @@ impl Expr {
 fn unary_type(op: Unary, t: DType) -> Result<DType, String> {
     use Unary::*;
     let ok = match op {
-        Neg | Abs | Sign | Relu => t != DType::Bool,
+        Neg | Abs | Sign | Relu => t.is_float() || t.is_int(),
         Not => t == DType::Bool,
         BitNot => t.is_int(),
         _ => t.is_float(),
     };
     if !ok {
-        return Err(format!("{} does not apply to {t}", op.name()));
+        return Err(not_applicable(op.name(), t));
     }
     Ok(if matches!(op, IsNan | IsInf) { DType::Bool } else { t })
 }
@@ -471,15 +481,20 @@ fn binary_type(op: Binary, a: DType, b: DType) -> Result<DType, String> {
         return Err(format!("{} mixes {a} and {b}", op.name()));
     }
     let ok = match op {
-        Eq => true,
+        Eq => !a.is_narrow(),
         And | Or | Xor => a == DType::Bool,
         BitAnd | BitOr | BitXor | Shl | Shr => a.is_int(),
-        _ => a != DType::Bool,
+        _ => a.is_float() || a.is_int(),
     };
     if !ok {
-        return Err(format!("{} does not apply to {a}", op.name()));
+        return Err(not_applicable(op.name(), a));
     }
     Ok(if op.compares() { DType::Bool } else { a })
+}
+
+fn not_applicable(op: &str, t: DType) -> String {
+    let advice = if t.is_narrow() { ", a type that only stores numbers: convert it first" } else { "" };
+    format!("{op} does not apply to {t}{advice}")
 }
 
 impl ExprNode {
@@ -497,7 +512,9 @@ impl ExprNode {
 
 impl fmt::Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.dtype.is_float() {
+        if let Some(t) = NarrowFloat::of(self.dtype) {
+            write!(f, "{}:{}", t.text(self.bits as u8), self.dtype)
+        } else if self.dtype.is_float() {
             write!(f, "{:?}:{}", self.as_f64(), self.dtype)
         } else {
             write!(f, "{}:{}", self.as_i64(), self.dtype)
@@ -570,6 +587,35 @@ mod tests {
         assert!(silu().dtypes(&[DType::I32]).unwrap_err().contains("sigmoid"));
         assert!(Expr::binary(Binary::Add).dtypes(&[DType::F32, DType::F16]).unwrap_err().contains("mixes"));
         assert_eq!(Expr::binary(Binary::Lt).dtypes(&[DType::I8, DType::I8]).unwrap()[2], DType::Bool);
+    }
+
+    #[test]
+    fn narrow_types_are_converted_and_chosen_only() {
+        for t in DType::ALL.into_iter().filter(|t| t.is_narrow()) {
+            let widened = Expr::from_nodes(vec![ExprNode::Input(0), ExprNode::Cast(DType::F32, 0)]).unwrap();
+            assert_eq!(widened.dtypes(&[t]).unwrap()[1], DType::F32);
+            let mut choice = Expr::empty();
+            let [c, a, b] = [0, 1, 2].map(|i| choice.push(ExprNode::Input(i)));
+            choice.push(ExprNode::Select(c, a, b));
+            assert_eq!(choice.dtypes(&[DType::Bool, t, t]).unwrap()[3], t);
+            for &op in Unary::ALL {
+                let e = Expr::unary(op).dtypes(&[t]).unwrap_err();
+                assert!(e.contains(t.name()) && e.contains("convert"), "{e}");
+            }
+            for &op in Binary::ALL {
+                assert!(Expr::binary(op).dtypes(&[t, t]).is_err(), "{} of {t}", op.name());
+            }
+        }
+    }
+
+    #[test]
+    fn narrow_constants_hold_codes() {
+        let c = Scalar::of(DType::F8E4M3FN, 1e6);
+        assert_eq!((c.as_i64(), c.as_f64(), c.to_string()), (0x7e, 448.0, "448.0:f8e4m3fn".into()));
+        let nan = Scalar::int(DType::F8E4M3FN, 0xff);
+        assert!(nan.as_f64().is_nan());
+        assert_eq!(nan.to_string(), "0xff:f8e4m3fn");
+        assert_eq!(Scalar::of(DType::I4, -9.7).to_string(), "7:i4");
     }
 
     #[test]

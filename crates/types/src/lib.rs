@@ -10,6 +10,7 @@ mod expr;
 mod file;
 mod growth;
 mod layout;
+mod narrow;
 mod recurrent;
 mod short;
 
@@ -19,6 +20,7 @@ pub use expr::{Binary, Expr, ExprId, ExprNode, MAX_EXPR_NODES, Scalar, Unary};
 pub use file::{replaceable, write_file};
 pub use growth::Growth;
 pub use layout::{Layout, ParseLayoutError};
+pub use narrow::{NarrowFloat, narrow_integer};
 pub use recurrent::{
     GateActivation, GateFunction, Recurrent, RecurrentDirection, RecurrentKind, RecurrentOperand,
 };

@@ -60,6 +60,7 @@ fn bits(c: Scalar) -> Option<u64> {
         DType::BF16 => u64::from(bf16_of(c.as_f64()).to_bits()),
         DType::Bool => u64::from(c.as_i64() != 0),
         t if t.is_int() => c.as_i64() as u64,
+        t if t.is_narrow() => u64::from(c.as_i64() as u8),
         _ => return None,
     })
 }

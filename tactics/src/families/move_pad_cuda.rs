@@ -110,6 +110,7 @@ fn bits(c: Scalar) -> Option<Vec<u8>> {
         DType::F16 => f16_of(c.as_f64()).to_ne_bytes().to_vec(),
         DType::BF16 => bf16_of(c.as_f64()).to_ne_bytes().to_vec(),
         DType::Bool => vec![u8::from(c.as_i64() != 0)],
+        t if t.is_narrow() => vec![c.as_i64() as u8],
         // The low bytes come first on every host that drives a GPU.
         t if t.is_int() => c.as_i64().to_le_bytes()[..t.size()].to_vec(),
         _ => return None,

@@ -92,8 +92,8 @@ macro_rules! for_type {
 
 /// Bytes of `n` elements.
 fn bytes_of(dtype: DType, n: usize) -> Result<u64, KernelError> {
-    if dtype == DType::Bool {
-        return Err("truth values do not multiply".into());
+    if !(dtype.is_float() || dtype.is_int()) {
+        return Err(format!("{dtype} elements do not multiply"));
     }
     let bytes = n.checked_mul(dtype.size()).filter(|&b| b <= isize::MAX as usize);
     bytes.map(|b| b as u64).ok_or_else(|| "sizes overflow".to_owned())

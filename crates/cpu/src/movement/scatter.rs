@@ -94,8 +94,8 @@ impl Kernel for ScatterElements {
         if self.indices.iter().zip(&self.input).enumerate().any(|(i, (o, x))| i != self.axis && o > x) {
             return Err("indices reach outside the input".into());
         }
-        if self.dtype == DType::Bool && self.combine != Combine::Replace {
-            return Err("bool elements do not combine".into());
+        if !(self.dtype.is_float() || self.dtype.is_int() || self.combine == Combine::Replace) {
+            return Err(format!("{} elements do not combine", self.dtype));
         }
         let element = self.dtype.size() as u8;
         let (n, updates) = (product(self.input.iter().copied())?, product(self.indices.iter().copied())?);

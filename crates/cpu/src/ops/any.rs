@@ -86,9 +86,9 @@ impl Kernel for ReduceAny {
             return Err("a reduction keeps one set of axes".into());
         };
         let fits = match self.kind {
-            Max | Min => true,
+            Max | Min => !self.dtype.is_narrow(),
             L2 | LogSum | LogSumExp => self.dtype.is_float(),
-            _ => self.dtype != DType::Bool,
+            _ => self.dtype.is_float() || self.dtype.is_int(),
         };
         if !fits {
             return Err(format!("this reduction does not apply to {}", self.dtype));
@@ -286,6 +286,9 @@ impl Kernel for ArgReduce {
     fn sizes(&self, _threads: usize) -> Result<ArgSizes, KernelError> {
         if self.n == 0 {
             return Err("the axis is empty".into());
+        }
+        if self.dtype.is_narrow() {
+            return Err(format!("there is no order of {}", self.dtype));
         }
         let axes = [self.outer, self.n, self.inner];
         product(&axes.map(|s| s.max(1)))?;

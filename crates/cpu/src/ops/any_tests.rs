@@ -7,6 +7,22 @@ fn bytes<T: bytemuck::NoUninit>(v: &[T]) -> Vec<u8> {
     bytemuck::cast_slice(v).to_vec()
 }
 
+/// What a hostile plan asks for.
+#[test]
+fn nothing_is_reduced_or_ordered_in_narrow_types() {
+    for dtype in DType::ALL.into_iter().filter(|t| t.is_narrow()) {
+        for kind in [ReduceKind::Sum, ReduceKind::Max, ReduceKind::L2] {
+            let kept = Grid { sizes: vec![3, 4], operands: vec![0b01] };
+            let e = ReduceAny { kind, dtype, kept, ready: None }.sizes(1).unwrap_err();
+            assert!(e.contains(dtype.name()), "{e}");
+        }
+        let arg = ArgReduce { dtype, outer: 2, n: 3, inner: 4, largest: true, last: false };
+        assert!(arg.sizes(1).unwrap_err().contains(dtype.name()));
+        let top = crate::ops::TopK { dtype, outer: 2, n: 3, inner: 4, k: 1, largest: true };
+        assert!(top.sizes(1).unwrap_err().contains(dtype.name()));
+    }
+}
+
 #[test]
 fn integer_reductions() {
     let mut rng = Rng::new(31);

@@ -1,10 +1,10 @@
 //! Elements of every type as 64-bit cells, and all operations on them: slow, and right.
 //!
-//! A cell holds a float as the bits of an `f64`, an integer as `i64` (`u64` as its bits), `bool` as 0 or 1. Results
-//! are brought back to their type after each operation, so that they round and wrap as that type does.
+//! A cell holds a float as the bits of an `f64`, an integer as `i64` (`u64` as its bits), `bool` as 0 or 1, a narrow float
+//! as its code. Results are brought back to their type after each operation, so that they round and wrap as that type does.
 
 use half::{bf16, f16};
-use tactician_types::{Binary, DType, Unary, bf16_of, f16_of};
+use tactician_types::{Binary, DType, NarrowFloat, Unary, bf16_of, f16_of, narrow_integer};
 
 /// Reads element `i`.
 #[inline]
@@ -27,6 +27,7 @@ pub(crate) fn load(t: DType, bytes: &[u8], i: usize) -> u64 {
         DType::U8 => u64::from(get!(u8)),
         DType::U16 => u64::from(get!(u16)),
         DType::U32 => u64::from(get!(u32)),
+        t if t.is_narrow() => normal(t, u64::from(get!(u8))),
         // `bool`.
         _ => u64::from(get!(u8) != 0),
     }
@@ -61,13 +62,17 @@ pub(crate) fn normal(t: DType, cell: u64) -> u64 {
         DType::U16 => u64::from(cell as u16),
         DType::U32 => u64::from(cell as u32),
         DType::F64 | DType::I64 | DType::U64 => cell,
+        t if t.is_narrow() => t.wrapped(cell as i64).map_or(cell & 0xff, |v| v as u64),
         _ => u64::from(cell != 0),
     }
 }
 
 /// Conversion: floats truncate toward zero and stop at the ends of the integer's range, integers wrap, non-zero is
-/// true.
+/// true; to narrow types as [`NarrowFloat::code`] and [`narrow_integer`] say.
 pub(crate) fn cast(from: DType, to: DType, cell: u64) -> u64 {
+    if from.is_narrow() || to.is_narrow() {
+        return cast_narrow(from, to, cell);
+    }
     let float = f64::from_bits(cell);
     if from.is_float() {
         return match to {
@@ -90,6 +95,23 @@ pub(crate) fn cast(from: DType, to: DType, cell: u64) -> u64 {
         t if t.is_float() => normal(to, if unsigned { cell as f64 } else { cell as i64 as f64 }.to_bits()),
         _ => normal(to, cell),
     }
+}
+
+fn cast_narrow(from: DType, to: DType, cell: u64) -> u64 {
+    if from == to {
+        return cell;
+    }
+    if let Some(t) = NarrowFloat::of(from) {
+        return cast(DType::F64, to, t.value(cell as u8).to_bits());
+    }
+    if from.narrow_int().is_some() {
+        return cast(DType::I64, to, cell);
+    }
+    if let Some(t) = NarrowFloat::of(to) {
+        return u64::from(t.code(f64::from_bits(cast(from, DType::F64, cell))));
+    }
+    let float = from.is_float().then(|| narrow_integer(to, f64::from_bits(cell))).flatten();
+    float.map_or_else(|| normal(to, cell), |v| v as u64)
 }
 
 /// Calls `f` for every element of `a`.

@@ -2,7 +2,7 @@ use super::*;
 use crate::ops::pointwise::tests::source;
 use crate::ops::testing::{Rng, hostile, of_bytes, pools, run_bytes};
 use half::{bf16, f16};
-use tactician_types::{Binary, Scalar, Unary};
+use tactician_types::{Binary, NarrowFloat, Scalar, Unary, narrow_integer};
 
 fn bytes<T: bytemuck::NoUninit>(v: &[T]) -> Vec<u8> {
     bytemuck::cast_slice(v).to_vec()
@@ -100,6 +100,93 @@ fn casts_and_selections() {
     assert_eq!(of_bytes::<i32>(&picked), [1, 7]);
     let any = eval(Expr::binary(Binary::Xor), &[DType::Bool; 2], &[vec![0, 9, 1, 0], vec![0, 1, 0, 200]], 4);
     assert_eq!(any, [0, 0, 1, 1]);
+}
+
+fn cast_bytes(from: DType, to: DType, x: Vec<u8>) -> Vec<u8> {
+    let n = x.len() / from.size();
+    eval(Expr::from_nodes(vec![ExprNode::Input(0), ExprNode::Cast(to, 0)]).unwrap(), &[from], &[x], n)
+}
+
+/// All codes of the narrow floats to every type, and numbers of every type to them.
+#[test]
+fn narrow_floats_convert_by_their_values() {
+    let codes: Vec<u8> = (0..=255).collect();
+    for t in NarrowFloat::ALL {
+        let values: Vec<f64> = codes.iter().map(|&c| t.value(c)).collect();
+        let to = |to: DType| cast_bytes(t.dtype(), to, codes.clone());
+        let bits =
+            |v: &[f64]| v.iter().map(|v| if v.is_nan() { u64::MAX } else { v.to_bits() }).collect::<Vec<_>>();
+        assert_eq!(bits(&of_bytes::<f64>(&to(DType::F64))), bits(&values), "{t:?}");
+        let wide: Vec<f64> = of_bytes::<f32>(&to(DType::F32)).iter().map(|&v| f64::from(v)).collect();
+        assert_eq!(bits(&wide), bits(&values), "{t:?}");
+        let short: Vec<f64> = of_bytes::<f16>(&to(DType::F16)).iter().map(|v| v.to_f64()).collect();
+        let want: Vec<f64> = values.iter().map(|&v| f16::from_f64(v).to_f64()).collect();
+        assert_eq!(bits(&short), bits(&want), "{t:?}");
+        assert_eq!(to(DType::U8), values.iter().map(|&v| v as u8).collect::<Vec<_>>(), "{t:?}");
+        assert_eq!(of_bytes::<i32>(&to(DType::I32)), values.iter().map(|&v| v as i32).collect::<Vec<_>>());
+        assert_eq!(to(DType::Bool), values.iter().map(|&v| u8::from(v != 0.0)).collect::<Vec<_>>());
+        assert_eq!(
+            to(DType::I4),
+            values.iter().map(|&v| narrow_integer(DType::I4, v).unwrap() as u8).collect::<Vec<_>>()
+        );
+        for other in NarrowFloat::ALL {
+            let want: Vec<u8> = match other == t {
+                // The same bits, infinities and NaNs too.
+                true => codes.clone(),
+                false => values.iter().map(|&v| other.code(v)).collect(),
+            };
+            assert_eq!(to(other.dtype()), want, "{t:?} to {other:?}");
+        }
+        let mut rng = Rng::new(7);
+        let x: Vec<f32> =
+            rng.floats(400).iter().enumerate().map(|(i, v)| v * 2f32.powi(i as i32 % 24 - 8)).collect();
+        let want: Vec<u8> = x.iter().map(|&v| t.code(f64::from(v))).collect();
+        assert_eq!(cast_bytes(DType::F32, t.dtype(), bytes(&x)), want, "{t:?}");
+        let x: Vec<u64> = (0..300).map(|i| i * i).chain([u64::MAX, 1 << 63]).collect();
+        let want: Vec<u8> = x.iter().map(|&v| t.code(v as f64)).collect();
+        assert_eq!(cast_bytes(DType::U64, t.dtype(), bytes(&x)), want, "{t:?}");
+        let x: Vec<i8> = (-128..=127).collect();
+        let want: Vec<u8> = x.iter().map(|&v| t.code(f64::from(v))).collect();
+        assert_eq!(cast_bytes(DType::I8, t.dtype(), bytes(&x)), want, "{t:?}");
+        assert_eq!(
+            cast_bytes(DType::Bool, t.dtype(), vec![0, 1, 9]),
+            [t.code(0.0), t.code(1.0), t.code(1.0)]
+        );
+    }
+}
+
+#[test]
+fn narrow_integers_wrap() {
+    for (t, least, most) in [(DType::I4, -8i64, 7), (DType::U4, 0, 15), (DType::I2, -2, 1), (DType::U2, 0, 3)]
+    {
+        let wrapped = |v: i64| ((v - least).rem_euclid(most - least + 1) + least) as u8;
+        let whole: Vec<i16> = (-400..400).collect();
+        let want: Vec<u8> = whole.iter().map(|&v| wrapped(i64::from(v))).collect();
+        assert_eq!(cast_bytes(DType::I16, t, bytes(&whole)), want, "{t}");
+        let x: Vec<f32> = whole.iter().map(|&v| f32::from(v) + if v < 0 { -0.75 } else { 0.75 }).collect();
+        assert_eq!(cast_bytes(DType::F32, t, bytes(&x)), want, "{t}");
+        assert_eq!(cast_bytes(DType::F32, t, bytes(&[f32::NAN, f32::INFINITY, -1e30])), [0; 3], "{t}");
+        // Back, whatever stands in the higher bits of the byte.
+        let all: Vec<u8> = (0..=255).collect();
+        let want: Vec<i32> = all.iter().map(|&b| i32::from(wrapped(i64::from(b)) as i8)).collect();
+        assert_eq!(of_bytes::<i32>(&cast_bytes(t, DType::I32, all.clone())), want, "{t}");
+        let want: Vec<f32> = want.iter().map(|&v| v as f32).collect();
+        assert_eq!(of_bytes::<f32>(&cast_bytes(t, DType::F32, all)), want, "{t}");
+    }
+}
+
+/// A selection keeps codes, those of all NaNs too.
+#[test]
+fn narrow_values_are_chosen_bit_for_bit() {
+    let mut e = Expr::empty();
+    let [c, a, b] = [0, 1, 2].map(|i| e.push(ExprNode::Input(i)));
+    e.push(ExprNode::Select(c, a, b));
+    let (a, b): (Vec<u8>, Vec<u8>) = (0..=255u8).map(|i| (i, 255 - i)).unzip();
+    let choice: Vec<u8> = (0..=255).map(|i| i % 2).collect();
+    for t in [DType::F8E4M3FN, DType::F8E5M2, DType::F8E5M2FNUZ, DType::F8E8M0] {
+        let got = eval(e.clone(), &[DType::Bool, t, t], &[choice.clone(), a.clone(), b.clone()], 256);
+        assert!(got.iter().enumerate().all(|(i, &g)| g == if i % 2 == 1 { a[i] } else { b[i] }), "{t}");
+    }
 }
 
 #[test]

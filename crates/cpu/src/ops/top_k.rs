@@ -35,6 +35,9 @@ impl Kernel for TopK {
         if self.k > self.n {
             return Err(format!("{} of {} elements", self.k, self.n));
         }
+        if self.dtype.is_narrow() {
+            return Err(format!("there is no order of {}", self.dtype));
+        }
         product(&[self.outer, self.n, self.inner].map(|s| s.max(1)))?;
         Ok(ArgSizes {
             inputs: vec![size_of_any(self.dtype, product(&[self.outer, self.n, self.inner])?)?],

@@ -1,5 +1,6 @@
 //! Matrix products.
 
+use crate::ops::check_not_narrow;
 use crate::ops::conv::known_differ;
 use crate::ops::pointwise::broadcast;
 use crate::tensor::{Shape, TensorType};
@@ -20,6 +21,7 @@ impl MatMul {
         if a.dtype != b.dtype {
             return Err(format!("matmul mixes {} and {}", a.dtype, b.dtype));
         }
+        check_not_narrow(a)?;
         if a.dtype == tactician_types::DType::Bool {
             return Err("matmul does not apply to bool".into());
         }

@@ -207,6 +207,14 @@ pub(crate) fn check_axis(axis: usize, rank: usize) -> Result<(), String> {
     if axis < rank { Ok(()) } else { Err(format!("axis {axis} is outside rank {rank}")) }
 }
 
+/// Refuses types that cannot be computed with.
+pub(crate) fn check_not_narrow(t: &TensorType) -> Result<(), String> {
+    if t.dtype.is_narrow() {
+        return Err(format!("cannot compute with {t}: {} only stores numbers, convert it first", t.dtype));
+    }
+    Ok(())
+}
+
 /// Refuses types other than floats.
 pub(crate) fn check_float(t: &TensorType) -> Result<(), String> {
     if t.dtype.is_float() { Ok(()) } else { Err(format!("needs a float tensor, found {t}")) }

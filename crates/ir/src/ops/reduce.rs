@@ -3,7 +3,7 @@
 use tactician_types::DType;
 
 use crate::dim::Dim;
-use crate::ops::{check_axis, check_float};
+use crate::ops::{check_axis, check_float, check_not_narrow};
 use crate::tensor::TensorType;
 
 /// What a reduction computes.
@@ -70,6 +70,7 @@ impl Reduce {
         self.axes.iter().try_for_each(|&a| check_axis(a, x.rank()))?;
         match self.kind {
             LogSum | LogSumExp | L2 => check_float(x)?,
+            _ if x.dtype.is_narrow() => check_not_narrow(x)?,
             Max | Min => {}
             _ if x.dtype == DType::Bool => return Err("this reduction does not apply to bool".into()),
             _ => {}
@@ -89,6 +90,7 @@ impl Reduce {
 impl ArgReduce {
     pub(crate) fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let x = inputs[0];
+        check_not_narrow(x)?;
         check_axis(self.axis, x.rank())?;
         if x.shape.0[self.axis].is(0) {
             return Err(format!("axis {} of {x} is empty", self.axis));

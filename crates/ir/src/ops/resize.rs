@@ -1,7 +1,7 @@
 //! Resampling, as ONNX `Resize` defines it.
 
 use crate::dim::Dim;
-use crate::ops::{check_axis, check_float};
+use crate::ops::{check_axis, check_float, check_not_narrow};
 use crate::tensor::TensorType;
 
 /// How an output coordinate maps to an input coordinate (ONNX names).
@@ -76,6 +76,7 @@ pub struct Resize {
 impl Resize {
     pub(crate) fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let x = inputs[0];
+        check_not_narrow(x)?;
         if !matches!(self.mode, ResizeMode::Nearest(_)) {
             check_float(x)?;
         }

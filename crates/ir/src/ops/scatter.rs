@@ -3,9 +3,9 @@
 use tactician_types::DType;
 
 use crate::dim::Dim;
-use crate::ops::check_axis;
 use crate::ops::conv::known_differ;
 use crate::ops::movement::check_indices;
+use crate::ops::{check_axis, check_not_narrow};
 use crate::tensor::TensorType;
 
 /// What an update makes of the element that it meets.
@@ -54,6 +54,9 @@ impl ScatterElements {
         if updates.dtype != x.dtype {
             return Err(format!("updates {updates} for {x}"));
         }
+        if self.reduction != ScatterReduction::Replace {
+            check_not_narrow(x)?;
+        }
         if x.dtype == DType::Bool && self.reduction != ScatterReduction::Replace {
             return Err("bool elements can only be replaced".into());
         }
@@ -76,6 +79,7 @@ impl ScatterElements {
 impl TopK {
     pub(crate) fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let x = inputs[0];
+        check_not_narrow(x)?;
         check_axis(self.axis, x.rank())?;
         if x.shape.0[self.axis].as_usize().is_some_and(|n| self.k > n) {
             return Err(format!("{} elements of axis {} of {x}", self.k, self.axis));

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use half::{bf16, f16};
-use tactician_types::DType;
+use tactician_types::{DType, NarrowFloat};
 
 use super::lexer::Token;
 use super::parse::Parser;
@@ -101,7 +101,19 @@ fn element_text(dtype: DType, bytes: &[u8]) -> String {
         DType::I64 => (bits as i64).to_string(),
         DType::Bool if bits < 2 => (bits == 1).to_string(),
         DType::Bool => format!("{bits:#x}"),
+        t if t.is_narrow() => narrow_text(t, bits as u8),
         _ => bits.to_string(),
+    }
+}
+
+/// A narrow element; integers that are out of their range by their bits.
+fn narrow_text(dtype: DType, byte: u8) -> String {
+    if let Some(t) = NarrowFloat::of(dtype) {
+        return t.text(byte);
+    }
+    match dtype.wrapped(i64::from(byte)) {
+        Some(v) if v as u8 == byte => v.to_string(),
+        _ => format!("{byte:#x}"),
     }
 }
 
@@ -111,6 +123,9 @@ fn element_bits(dtype: DType, text: &str, negative: bool) -> Option<u64> {
         let bits = u64::from_str_radix(hex, 16).ok().filter(|_| !negative)?;
         let unused = bits.checked_shr(dtype.size() as u32 * 8).unwrap_or(0);
         return (unused == 0).then_some(bits);
+    }
+    if let Some(t) = NarrowFloat::of(dtype) {
+        return t.parse(text, negative).map(u64::from);
     }
     let text = if text == "nan" { "NaN" } else { text };
     if dtype.is_float() {
@@ -137,6 +152,10 @@ fn element_bits(dtype: DType, text: &str, negative: bool) -> Option<u64> {
     }
     let magnitude = i128::from(text.parse::<u64>().ok()?);
     let v = if negative { -magnitude } else { magnitude };
+    if dtype.is_narrow() {
+        let v = i64::try_from(v).ok()?;
+        return (dtype.wrapped(v) == Some(v)).then_some(v as u64);
+    }
     let width = dtype.size() as u32 * 8;
     let (least, most) = match dtype.is_signed_int() {
         true => (-(1i128 << (width - 1)), (1i128 << (width - 1)) - 1),
@@ -153,7 +172,8 @@ pub(crate) fn noise(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Bits of a random element: floats in [-1, 1), integers from -8 (or 0) to 7, any `bool`.
+/// Bits of a random element: floats in [-1, 1), integers from -8 (or 0) to 7 or 15, narrow ones from all of theirs, any
+/// `bool`.
 fn noise_bits(dtype: DType, state: &mut u64) -> u64 {
     let z = noise(state);
     let unit = (z >> 40) as f32 / (1u32 << 23) as f32 - 1.0;
@@ -164,7 +184,12 @@ fn noise_bits(dtype: DType, state: &mut u64) -> u64 {
         DType::BF16 => u64::from(bf16::from_f32(unit).to_bits()),
         DType::Bool => z & 1,
         t if t.is_signed_int() => ((z & 15) as i64 - 8) as u64,
-        _ => z & 15,
+        t => match (NarrowFloat::of(t), t.wrapped(z as i64)) {
+            (Some(NarrowFloat::E8M0), _) => u64::from(NarrowFloat::E8M0.code(f64::from(unit.abs()))),
+            (Some(t), _) => u64::from(t.code(f64::from(unit))),
+            (None, Some(v)) => v as u64,
+            (None, None) => z & 15,
+        },
     }
 }
 

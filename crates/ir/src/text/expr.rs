@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
-use tactician_types::{Binary, DType, Expr, ExprId, ExprNode, MAX_EXPR_NODES, Scalar, Unary};
+use tactician_types::{Binary, DType, Expr, ExprId, ExprNode, MAX_EXPR_NODES, NarrowFloat, Scalar, Unary};
 
 use super::lexer::Token;
 use super::parse::Parser;
@@ -187,7 +187,9 @@ impl<'s> Parser<'s> {
         self.advance()?;
         self.expect(':')?;
         let dtype = self.dtype()?;
-        let scalar = if dtype.is_float() {
+        let scalar = if let Some(t) = NarrowFloat::of(dtype) {
+            t.parse(text, negative).map(|code| Scalar::int(dtype, i64::from(code)))
+        } else if dtype.is_float() {
             text.parse().ok().map(|v: f64| Scalar::float(dtype, if negative { -v } else { v }))
         } else {
             let value = text.parse().ok().map(|v: u64| if negative { -i128::from(v) } else { i128::from(v) });

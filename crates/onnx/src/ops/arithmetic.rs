@@ -1,7 +1,11 @@
 //! Pointwise operators: activations, arithmetic, comparisons, casts.
 
-use tactician_ir::{Binary, DType, Dim, Expr, ExprId, ExprNode, Op, Reshape, Scalar, Unary, ValueId};
+use tactician_ir::{
+    Binary, DType, Dim, Expr, ExprId, ExprNode, NarrowFloat, Op, Reshape, Scalar, Unary, ValueId,
+};
 
+use super::compose::Compose;
+use super::narrow::{self, Conversion};
 use super::{Importer, one};
 use crate::import::{Import, Val};
 use crate::node::Node;
@@ -447,11 +451,9 @@ fn cast(i: &mut Import<'_>, n: &Node<'_>, to: DType) -> Result<Vec<Val>, String>
         return Ok(vec![Val::Dims { dims: dims.clone(), scalar: *scalar }]);
     }
     let x = n.tensor(0, i)?;
-    if i.ty(x).dtype == to {
-        return one(x);
-    }
-    let mut e = Expr::empty();
-    let a = e.push(ExprNode::Input(0));
-    e.push(ExprNode::Cast(to, a));
-    one(i.add(Op::Pointwise(e), &[x], n.label)?)
+    let mut c = Compose { import: i, name: n.label };
+    one(match NarrowFloat::of(to) {
+        Some(t) => narrow::cast(&mut c, x, t, Conversion::of(n)?)?,
+        None => c.cast(x, to)?,
+    })
 }

@@ -13,6 +13,7 @@ mod indexing;
 mod losses;
 mod matrices;
 mod movement;
+mod narrow;
 mod norm;
 mod pool;
 mod quantize;

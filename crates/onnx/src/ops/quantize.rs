@@ -1,8 +1,9 @@
-//! Quantised operators, composed of what the graph has: their short integers stay its types.
+//! Quantised operators, composed of what the graph has: their short integers and floats stay its types.
 
-use tactician_ir::{Binary, DType, ReduceKind, Unary, ValueId};
+use tactician_ir::{Binary, DType, NarrowFloat, ReduceKind, Unary, ValueId};
 
 use super::compose::{Compose, Made};
+use super::narrow::{self, Conversion};
 use super::{Importer, conv};
 use crate::import::{Import, Val};
 use crate::node::Node;
@@ -25,14 +26,30 @@ pub(super) fn limits(dtype: DType) -> Result<(f64, f64), String> {
         DType::U8 => (0.0, 255.0),
         DType::I16 => (-32_768.0, 32_767.0),
         DType::U16 => (0.0, 65_535.0),
-        t => return Err(format!("numbers quantised to {t} are not supported, only 8 and 16 bits are")),
+        DType::I4 => (-8.0, 7.0),
+        DType::U4 => (0.0, 15.0),
+        DType::I2 => (-2.0, 1.0),
+        DType::U2 => (0.0, 3.0),
+        t => {
+            return Err(format!(
+                "numbers quantised to {t} are not supported, only integers of 2 to 16 bits are"
+            ));
+        }
     })
 }
 
-/// Refuses types that hold no quantised numbers, and zero points of another type.
+/// The format of floats that numbers are quantised to; scales, of `float8e8m0`, are not.
+fn quantised_float(dtype: DType) -> Option<NarrowFloat> {
+    NarrowFloat::of(dtype).filter(|&t| t != NarrowFloat::E8M0)
+}
+
+/// Refuses types other than quantised integers, and zero points of another type.
 fn check_types(c: &Compose<'_, '_>, x: ValueId, zero: Option<ValueId>) -> Result<(), String> {
-    let (ty, zero) = (c.dtype(x), zero.map(|z| c.dtype(z)));
-    limits(ty)?;
+    limits(c.dtype(x))?;
+    check_zero(c.dtype(x), zero.map(|z| c.dtype(z)))
+}
+
+fn check_zero(ty: DType, zero: Option<DType>) -> Result<(), String> {
     match zero {
         Some(z) if z != ty => Err(format!("its zero point has the type {z}, its numbers are {ty}")),
         _ => Ok(()),
@@ -89,11 +106,12 @@ pub(super) fn saturated(c: &mut Compose<'_, '_>, v: ValueId, zero: Option<ValueI
     c.cast(v, to)
 }
 
-/// `v − zero` in `i32`, where products cannot overflow.
+/// `v − zero` in `i32`, where products cannot overflow; of floats in `f32`.
 pub(super) fn centred(c: &mut Compose<'_, '_>, v: ValueId, zero: Option<ValueId>) -> Made {
-    let v = c.cast(v, DType::I32)?;
+    let wide = if quantised_float(c.dtype(v)).is_some() { DType::F32 } else { DType::I32 };
+    let v = c.cast(v, wide)?;
     let Some(zero) = zero else { return Ok(v) };
-    let zero = c.cast(zero, DType::I32)?;
+    let zero = c.cast(zero, wide)?;
     c.binary(Binary::Sub, v, zero)
 }
 
@@ -118,8 +136,12 @@ fn quantize(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     if asked.is_some_and(|t| t != to) {
         return Err(format!("its zero point has the type {to}, its attribute output_dtype says otherwise"));
     }
-    limits(to)?;
+    let float = quantised_float(to);
+    if float.is_none() {
+        limits(to)?;
+    }
     let (sizes, axis, block) = (c.sizes(x)?, n.int("axis", 1), n.int("block_size", 0));
+    let scale = widened_scale(&mut c, scale)?;
     let precision = type_attribute(n, "precision")?.unwrap_or(c.dtype(scale));
     if !precision.is_float() {
         return Err(format!("its scale has the type {precision}, expected a float"));
@@ -128,20 +150,36 @@ fn quantize(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let zero = zero.map(|z| spread(&mut c, z, &sizes, axis, block)).transpose()?;
     let (x, scale) = (c.cast(x, precision)?, c.cast(scale, precision)?);
     let v = c.binary(Binary::Div, x, scale)?;
-    let v = c.cast(v, DType::F32)?;
-    super::one(saturated(&mut c, v, zero, to)?)
+    let mut v = c.cast(v, DType::F32)?;
+    let Some(float) = float else { return super::one(saturated(&mut c, v, zero, to)?) };
+    if let Some(zero) = zero {
+        let zero = c.cast(zero, DType::F32)?;
+        v = c.binary(Binary::Add, v, zero)?;
+    }
+    super::one(narrow::cast(&mut c, v, float, Conversion::of(n)?)?)
+}
+
+/// A scale that is a power of two of 8 bits as what can be computed with.
+fn widened_scale(c: &mut Compose<'_, '_>, scale: ValueId) -> Made {
+    if c.dtype(scale) == DType::F8E8M0 { c.cast(scale, DType::F32) } else { Ok(scale) }
 }
 
 fn dequantize(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let (x, scale, zero) = (n.tensor(0, i)?, n.tensor(1, i)?, optional(i, n, 2)?);
     let mut c = Compose { import: i, name: n.label };
-    // Sums of products are dequantised too, without a zero point.
-    if c.dtype(x) != DType::I32 {
-        check_types(&c, x, zero)?;
+    match c.dtype(x) {
+        // Sums of products are dequantised too, without a zero point.
+        DType::I32 => {}
+        t if quantised_float(t).is_some() => check_zero(t, zero.map(|z| c.dtype(z)))?,
+        _ => check_types(&c, x, zero)?,
     }
     let to = type_attribute(n, "output_dtype")?.unwrap_or(c.dtype(scale));
-    if !to.is_float() || !c.dtype(scale).is_float() {
+    let scale = widened_scale(&mut c, scale)?;
+    if !c.dtype(scale).is_float() {
         return Err(format!("its scale has the type {}, expected a float", c.dtype(scale)));
+    }
+    if !to.is_float() {
+        return Err(format!("it cannot give {to}: set output_dtype to a float type"));
     }
     let (sizes, axis, block) = (c.sizes(x)?, n.int("axis", 1), n.int("block_size", 0));
     let scale = spread(&mut c, scale, &sizes, axis, block)?;
