@@ -17,7 +17,7 @@ from record import load  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOCUMENTS = ("README.md", "docs/performance.md", "docs/research.md", "docs/selection.md",
-             "docs/choosing-a-workspace.md", "docs/models.md")
+             "docs/choosing-a-workspace.md", "docs/models.md", "docs/onnx.md")
 BLOCK = re.compile(r"(<!-- figures: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.S)
 
 NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16", "mobilenet_v2": "MobileNetV2", "efficientnet_b0": "EfficientNet-B0",
@@ -75,12 +75,29 @@ class Report:
             "gpu-builds": self.gpu_builds(),
             "gpu-steps": self.gpu_steps(),
             "gpu-workspace": self.gpu_workspace(),
+            "onnx-suite": self.onnx_suite(),
         }
 
     def charts(self):
         """File name to SVG."""
         found = {"workspace-cpu.svg": self.cpu_chart(), "workspace-gpu.svg": self.gpu_chart()}
         return {name: text for name, text in found.items() if text}
+
+    # The importer.
+
+    def onnx_suite(self):
+        data = self.data("onnx-suite")
+        if not data:
+            return NOTHING
+        rows = []
+        for suite, counts in data["counts"].items():
+            row = [counts.get(word, 0) for word in ("pass", "free", "unsupported")]
+            rows.append([suite, sum(counts.values()), *row])
+        text = f"`{data['source']}`, on the {'CPU' if data['device'] == 'cpu' else data['device']}, {data['date']}:\n\n"
+        header = ["suite", "cases", "pass", "numbers free, types and sizes right", "refused on purpose"]
+        text += table(header, rows)
+        reasons = sorted(data["unsupported"].items(), key=lambda r: (-r[1], r[0]))
+        return text + "\n" + table(["refused because of", "cases"], reasons)
 
     # The CPU.
 

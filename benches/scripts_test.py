@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Tests of the benchmarks' scripts, without a GPU, a package or the program."""
+import json
 import os
 import sys
 import tempfile
@@ -9,6 +10,7 @@ import xml.etree.ElementTree
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import chart  # noqa: E402
 import report  # noqa: E402
+import suite  # noqa: E402
 from program import bytes_of  # noqa: E402
 from record import Clock, Record, load, median  # noqa: E402
 
@@ -142,6 +144,31 @@ class Reports(unittest.TestCase):
         root = xml.etree.ElementTree.fromstring(chart.svg({"A & B": series}, ["0", "1"], "c", "d"))
         at = [float(t.get("y")) for t in root.iter("{http://www.w3.org/2000/svg}text") if t.text.startswith("line")]
         self.assertGreaterEqual(min(b - a for a, b in zip(at, at[1:])), 13.9)
+
+
+
+class Suite(unittest.TestCase):
+    CASES = {"device": "cpu", "counts": {"node": {"pass": 5, "free": 1, "unsupported": 2}}, "unsupported": {"strings": 2},
+             "cases": {"node/test_add": "pass"}}
+
+    def test_what_is_kept_differs_only_where_counts_do(self):
+        new = suite.kept(self.CASES, "onnx==1")
+        self.assertNotIn("cases", new)
+        self.assertEqual(suite.differences({"date": "1999-01-01", **new}, new), [])
+        self.assertEqual(len(suite.differences({**new, "source": "onnx==2"}, new)), 1)
+        self.assertEqual(len(suite.differences({**new, "counts": {"node": {"pass": 4}}}, new)), 1)
+        self.assertEqual(len(suite.differences({**new, "unsupported": {"strings": 2, "trees": 1}}, new)), 1)
+        self.assertEqual(len(suite.differences({}, new)), 4)
+
+    def test_the_report_has_a_row_for_a_suite_and_one_for_a_reason(self):
+        with tempfile.TemporaryDirectory() as folder:
+            record = {"date": "1999-01-01", **suite.kept(self.CASES, "onnx==1")}
+            with open(os.path.join(folder, "onnx-suite.json"), "w") as f:
+                json.dump(record, f)
+            text = report.Report(folder).onnx_suite()
+        self.assertIn("| node | 8 | 5 | 1 | 2 |", text)
+        self.assertIn("| strings | 2 |", text)
+        self.assertIn("1999-01-01", text)
 
 
 if __name__ == "__main__":

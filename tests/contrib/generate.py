@@ -715,6 +715,56 @@ def label_encoder(c, keys, values):
     c.gives(y=np.int64 if values == "int64" else F)
 
 
+@case(("Scaler",), ("Imputer",), ("LinearRegressor",), ("FeatureVectorizer",), ("OneHotEncoder",))
+def learning(c, op):
+    ml = "ai.onnx.ml"
+    c.give(x=c.ints(0, 4, 5, 3) if op == "OneHotEncoder" else c.floats(5, 3))
+    if op == "Scaler":
+        c.node(op, "x", "y", ml, offset=[0.5, -1.0, 2.0], scale=[2.0, 0.5, 3.0])
+    elif op == "Imputer":
+        c.inputs["x"][1, 2] = c.inputs["x"][3, 0] = np.nan
+        c.node(op, "x", "y", ml, imputed_value_floats=[1.5, 2.5, 3.5], replaced_value_float=float("nan"))
+    elif op == "LinearRegressor":
+        c.node(op, "x", "y", ml, coefficients=[float(v) for v in c.floats(6)], intercepts=[0.5, -0.5], targets=2)
+    elif op == "FeatureVectorizer":
+        c.give(z=c.floats(5, 2))
+        c.node(op, "x,z", "y", ml, inputdimensions=[3, 2])
+    else:
+        c.node(op, "x", "y", ml, cats_int64s=[2, 0, 3], zeros=1)
+    c.gives(y=F)
+
+
+@case(("MAX",), ("L1",), ("L2",))
+def normalizer(c, norm):
+    x = c.floats(5, 4)
+    x[2] = 0
+    c.give(x=x)
+    c.node("Normalizer", "x", "y", "ai.onnx.ml", norm=norm)
+    c.gives(y=F)
+
+
+@case()
+def imputer_of_integers(c):
+    c.give(x=c.ints(0, 3, 6, 2))
+    c.node("Imputer", "x", "y", "ai.onnx.ml", imputed_value_int64s=[7, 8], replaced_value_int64=1)
+    c.gives(y=np.int64)
+
+
+@case((0,), (1,))
+def sparse_constant(c, coordinates):
+    values = helper.make_tensor("v", TensorProto.FLOAT, [3], [1.5, -2.0, 3.0])
+    at = [[0, 1], [1, 3], [2, 0]]
+    if coordinates:
+        indices = helper.make_tensor("i", TensorProto.INT64, [3, 2], [k for pair in at for k in pair])
+    else:
+        indices = helper.make_tensor("i", TensorProto.INT64, [3], [4 * a + b for a, b in at])
+    c.give(x=c.floats(3, 4))
+    c.node("Constant", "", "s", "", sparse_value=helper.make_sparse_tensor(values, indices, [3, 4]))
+    c.nodes[-1].ClearField("input")
+    c.node("Add", "x,s", "y", "")
+    c.gives(y=F)
+
+
 def main():
     folder = sys.argv[1]
     shutil.rmtree(folder, ignore_errors=True)

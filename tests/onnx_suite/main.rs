@@ -2,7 +2,8 @@
 //! that the standard's authors ship. Other cases of the same form are run as well (`--suite NAME`).
 //!
 //! The data are not part of this project; `cargo xtask onnx` fetches them and runs this program. Every case ends as *pass*,
-//! as *unsupported* (import or build refuses it, and `unsupported.txt` says why that is meant), or as *FAIL*.
+//! as *free* (its numbers may be any, types and sizes are right), as *unsupported* (import or build refuses it, and
+//! `unsupported.txt` says why that is meant), or as *FAIL*.
 
 #![allow(clippy::print_stdout, reason = "a test program that reports to the person who runs it")]
 

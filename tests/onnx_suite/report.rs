@@ -18,6 +18,7 @@ fn verdict(case: &Case, outcome: &Outcome, list: &List) -> Verdict {
         blame: vec![(operators.join("+"), what.to_owned())],
     };
     match (outcome, list.reason(&case.name)) {
+        (Outcome::Pass, None) if list.is_free(&case.name) => Verdict { word: "free", blame: vec![] },
         (Outcome::Pass, None) => Verdict { word: "pass", blame: vec![] },
         (Outcome::Pass, Some(_)) => Verdict {
             word: "listed",
@@ -44,7 +45,7 @@ pub(crate) fn report(
     complete: bool,
 ) -> Result<bool, String> {
     let verdicts: Vec<(&Case, Verdict)> = results.iter().map(|(c, o)| (c, verdict(c, o, list))).collect();
-    let good = |v: &Verdict| matches!(v.word, "pass" | "unsupported");
+    let good = |v: &Verdict| matches!(v.word, "pass" | "free" | "unsupported");
     let failed: Vec<&(&Case, Verdict)> = verdicts.iter().filter(|(_, v)| !good(v)).collect();
     if options.todo {
         todo(&failed);
@@ -74,7 +75,12 @@ pub(crate) fn report(
         let cases: BTreeMap<String, &str> =
             verdicts.iter().map(|(c, v)| (format!("{}/{}", c.suite, c.name), v.word)).collect();
         let device = options.device.to_string();
-        let json = serde_json::json!({ "device": device, "counts": counts, "cases": cases });
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        for (_, why) in verdicts.iter().filter(|(_, v)| v.word == "unsupported").flat_map(|(_, v)| &v.blame) {
+            *reasons.entry(why).or_insert(0) += 1;
+        }
+        let json =
+            serde_json::json!({ "device": device, "counts": counts, "unsupported": reasons, "cases": cases });
         let text = serde_json::to_string_pretty(&json).map_err(|e| e.to_string())?;
         std::fs::write(path, text + "\n").map_err(|e| format!("could not write {}: {e}", path.display()))?;
     }

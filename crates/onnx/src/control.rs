@@ -17,16 +17,18 @@ use crate::walk::{Scope, walk};
 pub(crate) type ControlImporter =
     for<'m> fn(&mut Import<'_>, &Node<'m>, &Scope<'_, 'm>) -> Result<Vec<Val>, String>;
 
+/// The operators with nested graphs.
+pub(crate) const OPERATORS: &[(&str, ControlImporter)] = &[
+    ("If", branches),
+    ("Loop", unrolled_loop),
+    ("Scan", unrolled_scan),
+    ("SequenceMap", sequence_map),
+    ("ai.onnx.preview.FlexAttention", flex_attention),
+];
+
 /// The importer of an operator with nested graphs.
 pub(crate) fn importer(op: &str) -> Option<ControlImporter> {
-    match op {
-        "If" => Some(branches),
-        "Loop" => Some(unrolled_loop),
-        "Scan" => Some(unrolled_scan),
-        "SequenceMap" => Some(sequence_map),
-        "ai.onnx.preview.FlexAttention" => Some(flex_attention),
-        _ => None,
-    }
+    OPERATORS.iter().find(|(name, _)| *name == op).map(|(_, f)| *f)
 }
 
 /// Imports a nested graph once, for these values of its inputs; gives its outputs.
@@ -39,9 +41,6 @@ pub(crate) fn body<'m>(
     if graph.input.len() != inputs.len() {
         return Err(format!("its graph has {} inputs and is given {}", graph.input.len(), inputs.len()));
     }
-    if !graph.sparse_initializer.is_empty() {
-        return Err("its graph has sparse initialisers".into());
-    }
     let mut inner = Scope::new(Some(scope));
     for (i, value) in graph.input.iter().zip(inputs) {
         inner.names.insert(&i.name, value);
@@ -50,6 +49,12 @@ pub(crate) fn body<'m>(
         let constant = crate::tensor::convert(t, import.folder).map_err(|e| e.to_string())?;
         let value = import.constant(&t.name, constant);
         inner.names.insert(&t.name, Val::Tensor(value));
+    }
+    for t in &graph.sparse_initializer {
+        let constant = crate::tensor::dense(t, import.folder).map_err(|e| e.to_string())?;
+        let name = crate::tensor::sparse_name(t);
+        let value = import.constant(name, constant);
+        inner.names.insert(name, Val::Tensor(value));
     }
     let mut failed = Vec::new();
     import.inside(graph.node.len(), |import| {

@@ -196,11 +196,6 @@ fn all(
     let mut import = Import::new(model, if proto.name.is_empty() { "network" } else { &proto.name });
     import.staging = fed.map(|fed| Staging { fed, steps: Vec::new() });
     check_operators(&proto.node, &import.functions)?;
-    if !proto.sparse_initializer.is_empty() {
-        return Err(ImportError::Malformed {
-            problem: "it has sparse initialisers, which are not supported".into(),
-        });
-    }
 
     let mut scope = Scope::new(None);
     let mut taken = BTreeSet::new();
@@ -230,6 +225,13 @@ fn all(
         let value = import.constant(&t.name, constant);
         if scope.names.insert(&t.name, Val::Tensor(value)).is_some() {
             return Err(ImportError::Duplicate { name: t.name.clone() });
+        }
+    }
+    for t in &proto.sparse_initializer {
+        let name = tensor::sparse_name(t);
+        let value = import.constant(name, tensor::dense(t, import.folder)?);
+        if scope.names.insert(name, Val::Tensor(value)).is_some() {
+            return Err(ImportError::Duplicate { name: name.to_owned() });
         }
     }
     let mut failed: Vec<UnsupportedNode> = Vec::new();

@@ -170,3 +170,35 @@ fn values_in_files_are_read() {
     assert_eq!(read(vec![], ValueKind::Optional).1, Value::Nothing);
     assert!(read_value(&[0xff; 9], ValueKind::Sequence).is_err());
 }
+
+fn sparse(indices: TensorProto, dims: &[i64]) -> SparseTensorProto {
+    let values = TensorProto { name: "s".into(), ..floats("s", &[2]) };
+    SparseTensorProto { values: Some(values), indices: Some(indices), dims: dims.to_vec() }
+}
+
+#[test]
+fn sparse_tensors_are_filled_with_zeros() {
+    let run = |t: SparseTensorProto| {
+        let mut m = model(vec![value("x", &["4"])], vec![], vec![node("Add", &["x", "s"], "y")], "y");
+        m.graph.as_mut().unwrap().sparse_initializer.push(t);
+        let g = graph(&m, ShapeBindings::default()).map_err(|e| e.to_string())?;
+        let x = Tensor::new(&[4], &[10f32, 20., 30., 40.]).unwrap();
+        let out = eval_graph(&g, &BTreeMap::from([("x".to_owned(), x)])).unwrap();
+        Ok::<_, String>(out["y"].values::<f32>().unwrap().into_owned())
+    };
+    // The values are -3 and -2.
+    assert_eq!(run(sparse(longs("", &[3, 1]), &[4])).unwrap(), [10., 18., 30., 37.]);
+    let coordinates = TensorProto { dims: vec![2, 1], ..longs("", &[0, 2]) };
+    assert_eq!(run(sparse(coordinates, &[4])).unwrap(), [7., 20., 28., 40.]);
+    for (indices, dims, words) in [
+        (longs("", &[4, 0]), &[4][..], "outside"),
+        (longs("", &[-1, 0]), &[4], "outside"),
+        (longs("", &[0]), &[4], "indices"),
+        (longs("", &[0, 1]), &[1 << 20, 1 << 20], "too large"),
+        (longs("", &[0, 1]), &[-4], "sizes"),
+        (floats("", &[2]), &[4], "indices"),
+    ] {
+        let text = run(sparse(indices, dims)).unwrap_err();
+        assert!(text.contains("`s`") && text.contains(words), "{text}");
+    }
+}

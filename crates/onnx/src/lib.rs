@@ -1,7 +1,7 @@
 //! Reads ONNX models.
 //!
 //! ```text
-//!  .onnx ──proto──▶ ModelProto ──import (opset 6 to current, shape arithmetic folded)──▶ Graph
+//!  .onnx ──proto──▶ ModelProto ──import (every opset, shape arithmetic folded)──▶ Graph
 //! ```
 //!
 //! A private dependency of the public crate. Weights stay in the mapped file: constants point into it.
@@ -28,6 +28,13 @@ pub use inputs::{ModelInput, ShapeBindings, ValueKind};
 pub use model::Model;
 pub use stage::{Fed, Part, Stage, Step};
 
+/// The operators that are imported, with their domains unless that is ONNX's own, sorted.
+pub fn operators() -> Vec<&'static str> {
+    let mut names: Vec<&str> = ops::names().chain(control::OPERATORS.iter().map(|(name, _)| *name)).collect();
+    names.sort_unstable();
+    names
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +42,8 @@ mod tests;
 mod composed_tests;
 #[cfg(test)]
 mod control_tests;
+#[cfg(test)]
+mod docs_tests;
 #[cfg(test)]
 mod function_tests;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::error::ImportError;
 use crate::import::domain;
 use crate::inputs::{self, ModelInput, ShapeBindings, ValueKind};
 use crate::proto::{GraphProto, ModelProto, OperatorSetId, TensorProto};
-use crate::{external, function, import};
+use crate::{external, function, import, tensor};
 
 /// Oldest operator set that is read.
 pub(crate) const LEAST_OPSET: i64 = 1;
@@ -108,7 +108,9 @@ impl Model {
         if opset < LEAST_OPSET {
             return Err(ImportError::Opset { found: opset, least: LEAST_OPSET });
         }
-        let initialised: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        let sparse = graph.sparse_initializer.iter().map(tensor::sparse_name);
+        let initialised: BTreeSet<&str> =
+            graph.initializer.iter().map(|t| t.name.as_str()).chain(sparse).collect();
         let mut inputs: Vec<ModelInput> = Vec::new();
         for i in graph.input.iter().filter(|i| !initialised.contains(i.name.as_str())) {
             if inputs.iter().any(|o| o.name == i.name) {

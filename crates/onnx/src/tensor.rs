@@ -7,7 +7,7 @@ use tactician_ir::{DType, MAX_ELEMENTS, Tensor};
 
 use crate::error::ImportError;
 use crate::external;
-use crate::proto::TensorProto;
+use crate::proto::{SparseTensorProto, TensorProto};
 
 /// ONNX's numbers of element types (TensorProto.DataType).
 pub(crate) fn dtype(number: i32) -> Result<DType, String> {
@@ -116,4 +116,45 @@ pub(crate) fn convert(t: &TensorProto, folder: Option<&Path>) -> Result<Tensor, 
         _ => bytes!(t.int32_data, u8),
     };
     Tensor::from_bytes(dtype, &sizes, bytes).map_err(|e| fail(e.to_string()))
+}
+
+/// Largest sparse tensor that is filled with zeros: 256 MiB.
+const MOST_SPARSE: usize = 1 << 28;
+
+/// The name of a sparse tensor, which is that of its values.
+pub(crate) fn sparse_name(t: &SparseTensorProto) -> &str {
+    t.values.as_ref().map_or("", |v| v.name.as_str())
+}
+
+/// A sparse tensor, filled with zeros.
+pub(crate) fn dense(t: &SparseTensorProto, folder: Option<&Path>) -> Result<Tensor, ImportError> {
+    let fail = |problem: String| ImportError::Tensor { name: sparse_name(t).to_owned(), problem };
+    let (Some(values), Some(indices)) = (&t.values, &t.indices) else {
+        return Err(fail("it is sparse and has no values or no indices".into()));
+    };
+    let (values, indices) = (convert(values, folder)?, convert(indices, folder)?);
+    let sizes: Option<Vec<usize>> = t.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
+    let sizes = sizes.ok_or_else(|| fail(format!("it has the sizes {:?}", t.dims)))?;
+    let width = values.dtype().size();
+    let bytes = sizes.iter().try_fold(width, |a, &b| a.checked_mul(b)).filter(|&b| b <= MOST_SPARSE);
+    let mut bytes =
+        vec![0; bytes.ok_or_else(|| fail(format!("its sizes {sizes:?} are too large to fill with zeros")))?];
+    let at = indices.values::<i64>().ok_or_else(|| fail(format!("its indices are {}", indices.ty())))?;
+    let (count, rank) = (values.len(), sizes.len());
+    let flat = match indices.sizes() {
+        [n] if *n == count => true,
+        [n, r] if *n == count && *r == rank => false,
+        _ => return Err(fail(format!("it has the indices {} for {count} values", indices.ty()))),
+    };
+    for (k, value) in values.bytes().chunks_exact(width).enumerate() {
+        let place = match flat {
+            true => usize::try_from(at[k]).ok(),
+            false => at[k * rank..(k + 1) * rank].iter().zip(&sizes).try_fold(0usize, |sum, (&i, &size)| {
+                usize::try_from(i).ok().filter(|&i| i < size).map(|i| sum * size + i)
+            }),
+        };
+        let to = place.and_then(|p| p.checked_mul(width)).and_then(|p| bytes.get_mut(p..p + width));
+        to.ok_or_else(|| fail(format!("value {k} lies outside {sizes:?}")))?.copy_from_slice(value);
+    }
+    Tensor::from_bytes(values.dtype(), &sizes, bytes).map_err(|e| fail(e.to_string()))
 }

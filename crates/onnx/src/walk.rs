@@ -8,6 +8,7 @@ use crate::import::{Import, Val, label, operator};
 use crate::node::Node;
 use crate::proto::{AttributeProto, FunctionProto, NodeProto};
 use crate::stage::Staging;
+use crate::tensor::sparse_name;
 use crate::{control, ops};
 
 /// The names that a graph defines, and those of the graphs around it.
@@ -108,7 +109,8 @@ fn captured<'m>(node: &'m NodeProto, out: &mut BTreeSet<&'m str>) {
         }
         let made = graph.node.iter().flat_map(|n| &n.output).map(String::as_str);
         let given = graph.input.iter().map(|i| i.name.as_str());
-        let constants = graph.initializer.iter().map(|t| t.name.as_str());
+        let sparse = graph.sparse_initializer.iter().map(sparse_name);
+        let constants = graph.initializer.iter().map(|t| t.name.as_str()).chain(sparse);
         made.chain(given).chain(constants).for_each(|name| {
             read.remove(name);
         });

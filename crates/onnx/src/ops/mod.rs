@@ -10,6 +10,7 @@ mod deform;
 mod dependent;
 mod einsum;
 mod indexing;
+mod learning;
 mod losses;
 mod matrices;
 mod movement;
@@ -41,9 +42,9 @@ pub(crate) use dependent::is_dependent;
 
 type Importer = fn(&mut Import<'_>, &Node<'_>) -> Result<Vec<Val>, String>;
 
-/// The importer of an operator, named with its domain unless that is ONNX's own.
-fn importer(op: &str) -> Option<Importer> {
-    let lists: &[&[(&str, Importer)]] = &[
+/// Every operator without nested graphs, named with its domain unless that is ONNX's own.
+fn all() -> impl Iterator<Item = &'static (&'static str, Importer)> {
+    const LISTS: &[&[(&str, Importer)]] = &[
         arithmetic::OPERATORS,
         attention::OPERATORS,
         conv::OPERATORS,
@@ -52,6 +53,7 @@ fn importer(op: &str) -> Option<Importer> {
         dependent::OPERATORS,
         einsum::OPERATORS,
         indexing::OPERATORS,
+        learning::OPERATORS,
         losses::OPERATORS,
         matrices::OPERATORS,
         movement::OPERATORS,
@@ -72,7 +74,17 @@ fn importer(op: &str) -> Option<Importer> {
         tables::OPERATORS,
         training::OPERATORS,
     ];
-    lists.iter().chain(contrib::LISTS).copied().flatten().find(|(name, _)| *name == op).map(|(_, f)| *f)
+    LISTS.iter().chain(contrib::LISTS).copied().flatten()
+}
+
+/// The names of [`all`].
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    all().map(|(name, _)| *name)
+}
+
+/// The importer of an operator.
+fn importer(op: &str) -> Option<Importer> {
+    all().find(|(name, _)| *name == op).map(|(_, f)| *f)
 }
 
 /// Whether an operator can be imported.
@@ -81,7 +93,7 @@ pub(crate) fn known(op: &str) -> bool {
 }
 
 /// Operators whose forms before some operator set, of those that are read, are not supported.
-const CHANGED: &[(&str, i64)] = &[
+pub(crate) const CHANGED: &[(&str, i64)] = &[
     ("Cast", 6),
     ("Clip", 6),
     ("Concat", 4),

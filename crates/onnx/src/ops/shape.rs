@@ -71,8 +71,10 @@ fn constant(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
         Tensor::new(&[l.len()], l)
     } else if let Some(l) = n.ints("value_ints") {
         Tensor::new(&[l.len()], l)
+    } else if let Some(t) = n.attribute("sparse_value").and_then(|a| a.sparse_tensor.as_ref()) {
+        Ok(tensor::dense(t, i.folder).map_err(|e| e.to_string())?)
     } else {
-        return Err("it holds no tensor or number (sparse tensors and strings are not supported)".into());
+        return Err("it holds no tensor or number (strings are not supported)".into());
     };
     one(i.constant(n.label, t.map_err(|e| e.to_string())?))
 }
