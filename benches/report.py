@@ -145,13 +145,11 @@ class Report:
         return text + table([*header, "error"], rows)
 
     def cpu_import(self):
-        rows = []
-        for model, of in self.models().items():
-            r = min((r for r in of.values() if "import_s" in r), key=lambda r: r["import_s"], default=None)
-            if r:
-                rows.append([model, f"{r['bytes'] / 1e6:.0f} MB", f"{r['import_s']:.2f} s", f"{r['import_peak_bytes'] / 1e6:.0f} MB",
-                             f"{r['import_peak_bytes'] / r['bytes']:.2f}"])
-        return table(["model", "file", "read, imported and rewritten in", "peak memory of the process", "of the file"], rows) if rows else NOTHING
+        found = (self.data("cpu-models") or {}).get("imports", {})
+        rows = [[model, f"{r['bytes'] / 1e6:.0f} MB", f"{r['seconds']:.2f} s", f"{r['peak_bytes'] / 1e6:.0f} MB",
+                 f"{r['peak_bytes'] / r['bytes']:.2f}"] for model, r in sorted(found.items(), key=lambda f: -f[1]["bytes"])]
+        header = ["model", "file", "read, imported and rewritten in", "peak memory of the process", "of the file's size"]
+        return table(header, rows) if rows else NOTHING
 
     def cpu_curves(self):
         """Network to budgets, as `tactician demo` reports them."""

@@ -184,7 +184,7 @@ def file_name(name):
 def run(command):
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr.strip()}")
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr.strip()}")
     return done.stdout
 
 

@@ -3,7 +3,7 @@
 
     cargo xtask models --time [--large FOLDER] [NAME...]
 
-runs this after fetching models and packages. Each model is built for the first of its inputs in check.py (or of those that
+runs this after fetching models and packages. How long large ones take to import, and how much memory, is kept too. Each model is built for the first of its inputs in check.py (or of those that
 export.py put beside it) and compared once. Then each engine runs for a share of a second, time and again in turns, so that
 other load on the machine meets both; kept are the median of all turns' medians and the turns themselves. Rows go to a JSON
 file as they are measured, each in the place of an older one of the same model, input and number of threads.
@@ -76,14 +76,21 @@ def row_of(name, path, inputs, threads, allowed, a):
             "tactician_turns_ms": ours, "onnxruntime_turns_ms": theirs}
 
 
-def imported(program, path, shapes):
-    """Seconds and peak memory of a process that reads a model and shows what is in it."""
-    begin = time.perf_counter()
-    child = subprocess.Popen([program, "inspect", path, "--json", *shapes], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        raise RuntimeError(f"{program} inspect {path} failed")
-    return {"import_s": time.perf_counter() - begin, "import_peak_bytes": usage.ru_maxrss * 1024}
+# Runs a command; prints seconds and the peak memory in KiB. A process of its own, for a new process counts the memory of
+# the one that it is forked from.
+MEASURE = """import os, subprocess, sys, time
+begin = time.perf_counter()
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(child.pid, 0)
+print(time.perf_counter() - begin, usage.ru_maxrss)
+sys.exit(status != 0)"""
+
+
+def imported(program, path, options):
+    """Seconds and peak memory of a process that reads a model and shows what is in it: the best of three."""
+    command = [sys.executable, "-S", "-c", MEASURE, program, "inspect", path, "--json", *options]
+    best = min([float(v) for v in check.run(command).split()] for _ in range(3))
+    return {"bytes": os.path.getsize(path), "seconds": best[0], "peak_bytes": int(best[1]) * 1024}
 
 
 def main():
@@ -95,16 +102,18 @@ def main():
     p.add_argument("--out", required=True)
     p.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     p.add_argument("--turns", type=int, default=5)
-    p.add_argument("--seconds", type=float, default=2.5, help="for each engine")
+    p.add_argument("--seconds", type=float, default=2.5, help="for each engine; 0 times imports alone")
     p.add_argument("names", nargs="*")
     a = p.parse_args()
     version = check.run([a.tactician, "--version"]).split()[-1]
-    record = {"cpu": cpu(), "tactician": version, "onnxruntime": ort.__version__, "platform": platform.platform(), "rows": []}
+    record = {"cpu": cpu(), "tactician": version, "onnxruntime": ort.__version__, "platform": platform.platform()}
+    old = {}
     if os.path.exists(a.out):
         with open(a.out, encoding="utf-8") as f:
             old = json.load(f)
-        if {k: v for k, v in old.items() if k != "rows"} == {k: v for k, v in record.items() if k != "rows"}:
-            record["rows"] = old["rows"]
+    # Rows of another machine or version do not belong here.
+    same = all(old.get(k) == v for k, v in record.items())
+    record.update({k: old[k] if same else empty for k, empty in (("imports", {}), ("rows", []))})
     models = [(n, os.path.join(a.models, n + ".onnx"), None, check.ALLOWED) for n in check.CASES]
     if a.large:
         exported = sorted(f.removesuffix(".npz") for f in os.listdir(a.large) if f.endswith(".npz"))
@@ -115,11 +124,12 @@ def main():
         if a.names and name not in a.names:
             continue
         inputs = (cases or check.CASES[name])[0]
-        for threads in a.threads:
+        if cases:
+            record["imports"][name] = imported(a.tactician, path, check.given(inputs))
+            save(a.out, record)
+        for threads in a.threads if a.seconds else []:
             try:
                 row = row_of(name, path, inputs, threads, allowed, a)
-                if cases:
-                    row.update(imported(a.tactician, path, check.given(inputs)), bytes=os.path.getsize(path))
             except Exception as e:  # Every model is tried, whatever happens to the one before.
                 print(f"{name}, {threads} threads: {e}", file=sys.stderr, flush=True)
                 failed += 1
