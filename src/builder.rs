@@ -141,7 +141,7 @@ impl<'a> Builder<'a> {
     /// let engine = DynamicEngine::new(plan, tactician::DeviceName::Cpu.open(Some(1))?)?;
     /// let mut context = engine.new_context()?;
     /// for rows in [1, 8, 33] {
-    ///     let outputs = context.run(&[("x", &Tensor::new(&[rows, 10], &vec![0.0f32; rows * 10])?)])?;
+    ///     let outputs = context.run(&[("x", &Tensor::new(&[rows, 10], &vec![0.0f32; rows * 10]).expect("sizes fit"))])?;
     ///     assert_eq!(outputs[0].1.shape(), [rows, 10]);
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())

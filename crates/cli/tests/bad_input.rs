@@ -126,7 +126,7 @@ fn plans_that_are_none() {
     let plan = dir.file("m.plan");
     good(&["build", &model, "--shape", "x=1x2x6x6", "--threads", "1", "-o", &plan]);
     bad(&["run", "no/such.plan"], &["no/such.plan"]);
-    bad(&["run", &model], &["m.onnx"]);
+    bad(&["run", &model], &["`x`", "not given"]);
     bad(&["run", &dir.write("empty", b"")], &["empty"]);
     let whole = std::fs::read(&plan).unwrap();
     let broken = dir.file("broken.plan");
