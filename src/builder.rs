@@ -360,30 +360,18 @@ impl<'a> Builder<'a> {
         let catalogue = Catalogue::new();
         let offer = Offer { catalogue: &catalogue, device: device.info(), options: &self.tuning };
         let regions = to_measure(&graph, Some(&Greedy), &[], &proposals(&graph), offer);
-        let problems: Vec<Problem> = regions.iter().map(|r| r.problem(&graph)).collect();
-        let list: Vec<_> = problems.iter().map(|p| offer.allowed(p)).collect();
-        if let Some(at) = list.iter().position(Vec::is_empty) {
-            return Err(TuneError::NoTactic { problem: problems[at].to_string() }.into());
-        }
-        let reformats = reformat_problems(&graph, &regions, &list);
         let times = BuildTimes { prepare: start.elapsed(), tune: Duration::ZERO };
-        let tuned = Tuned {
+        let policy = Greedy.name().to_owned();
+        let tuned = Tuned::of_heuristics(
             graph,
             regions,
-            problems,
-            reformats,
-            policy: Greedy.name().to_owned(),
+            policy,
             device,
-            table: TacticTable::new(),
             catalogue,
-            context: String::new(),
-            report: TuneReport::default(),
             times,
-            precision: self.precision,
-            tuning: self.tuning,
-            instance: OnceLock::new(),
-            measured: false,
-        };
+            self.precision,
+            self.tuning,
+        )?;
         tuned.plan_of(&tuned.select_untuned(self.budget)?, self.budget, None)
     }
 

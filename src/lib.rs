@@ -20,6 +20,7 @@ mod network;
 mod paper;
 mod policies;
 mod random;
+mod recent;
 mod record;
 mod refine;
 mod regions;

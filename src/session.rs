@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::builder::Builder;
 use crate::error::BuildError;
 use crate::network::Network;
+use crate::recent::Recent;
 
 /// Most stages of a run: more than models have places that depend on data, and a bound for those made to waste time.
 const MOST_STAGES: usize = 1000;
@@ -47,9 +48,8 @@ pub struct Session {
     tuning: Option<TuneOptions>,
     workspace: u64,
     pool: ConstantPool,
-    /// By what a stage depends on, with the time of its last use.
-    stages: BTreeMap<Key, (Made, u64)>,
-    uses: u64,
+    /// By what a stage depends on.
+    stages: Recent<Key, Made>,
 }
 
 /// What a stage depends on: types of the inputs and of what is known, and values of what was asked for.
@@ -120,8 +120,7 @@ impl Session {
             tuning: None,
             workspace: crate::DEFAULT_WORKSPACE,
             pool: ConstantPool::new(),
-            stages: BTreeMap::new(),
-            uses: 0,
+            stages: Recent::new(KEPT),
         })
     }
 
@@ -153,15 +152,14 @@ impl Session {
         let mut fed = Fed::default();
         for _ in 0..MOST_STAGES {
             let key = key(&given, &fed);
-            self.uses += 1;
-            let now = self.uses;
-            if !self.stages.contains_key(&key) {
-                let made = self.make(&given, &fed)?;
-                self.forget();
-                self.stages.insert(key.clone(), (made, now));
-            }
-            let Some((made, used)) = self.stages.get_mut(&key) else { return Err(SessionError::NoProgress) };
-            *used = now;
+            let new = match self.stages.contains(&key) {
+                true => None,
+                false => Some(self.make(&given, &fed)?),
+            };
+            let made = match new {
+                Some(made) => self.stages.insert(key, made),
+                None => self.stages.get(&key).ok_or(SessionError::NoProgress)?,
+            };
             let outputs = match &mut made.context {
                 Some((context, reads)) => outputs_of(context, reads, &given, &fed)?,
                 None => Vec::new(),
@@ -258,15 +256,6 @@ impl Session {
         let reads = plan.meta.inputs.iter().map(|p| p.name.clone()).collect();
         let context = Engine::sharing(plan, self.device.clone(), &self.pool)?.new_context()?;
         Ok(Made { context: Some((context, reads)), steps })
-    }
-
-    /// Makes room for one more stage.
-    fn forget(&mut self) {
-        if self.stages.len() < KEPT {
-            return;
-        }
-        let oldest = self.stages.iter().min_by_key(|(_, (_, used))| *used).map(|(k, _)| k.clone());
-        oldest.map(|k| self.stages.remove(&k));
     }
 }
 

@@ -25,9 +25,7 @@ pub struct Settled {
     pub untuned_us: Option<f64>,
     /// What that one was predicted to take.
     pub untuned_predicted_us: Option<f64>,
-    /// Whether the plan of heuristics was clearly faster, and so is the one that stays.
-    pub untuned_stays: bool,
-    /// What the plan of heuristics is the plan of, where that one stays.
+    /// What the plan of heuristics is the plan of, where that one was clearly faster, and so is the one that stays.
     pub untuned: Option<Selection>,
 }
 
@@ -54,7 +52,6 @@ impl Tuned {
             selected_us,
             untuned_us: None,
             untuned_predicted_us: None,
-            untuned_stays: false,
             untuned: None,
         };
         if let Some((untuned, other)) = self.untuned_beside(&settled.plan, budget)
@@ -67,12 +64,11 @@ impl Tuned {
             if faster(&mut context, &mut rival, &options)?.is_some() {
                 settled.record = self.explain(&untuned, budget, &other);
                 settled.plan = other.with_record(packed(&settled.record));
-                settled.untuned_stays = true;
                 settled.untuned = Some(untuned);
                 context = rival;
             }
         }
-        let whole = if settled.untuned_stays { settled.untuned_us } else { Some(selected_us) };
+        let whole = if settled.untuned.is_some() { settled.untuned_us } else { Some(selected_us) };
         settled.record.totals.measured_us = whole;
         time_steps(&mut settled.record, &mut context, whole.unwrap_or(selected_us))?;
         Ok(settled)

@@ -9,13 +9,14 @@ use tactician_plan::Plan;
 use tactician_runtime::target_of;
 use tactician_select::{Budget, Choice, Instance, Selection, select};
 use tactician_tactics::{Tactic, is_host};
-use tactician_tune::{Catalogue, TacticTable, TuneOptions, TuneReport};
+use tactician_tune::{Catalogue, TacticTable, TuneError, TuneOptions, TuneReport};
 
 use crate::assemble::{Change, Chosen, Parts, assemble, describe};
 use crate::builder::{BuildTimes, HostRegion};
 use crate::error::BuildError;
 use crate::instance::fastest_changes;
 use crate::record::packed;
+use crate::regions::{Offer, reformat_problems};
 
 /// A network with all its measurements: makes a plan for any budget without measuring again.
 pub struct Tuned {
@@ -41,6 +42,46 @@ pub struct Tuned {
 }
 
 impl Tuned {
+    /// A network of which nothing was measured: heuristics order the tactics of its regions.
+    ///
+    /// # Errors
+    /// When no tactic serves a region.
+    pub(crate) fn of_heuristics(
+        graph: Verified<Graph>,
+        regions: Vec<Region>,
+        policy: String,
+        device: Arc<dyn Device>,
+        catalogue: Catalogue,
+        times: BuildTimes,
+        precision: DType,
+        tuning: TuneOptions,
+    ) -> Result<Tuned, BuildError> {
+        let problems: Vec<Problem> = regions.iter().map(|r| r.problem(&graph)).collect();
+        let offer = Offer { catalogue: &catalogue, device: device.info(), options: &tuning };
+        let list: Vec<_> = problems.iter().map(|p| offer.allowed(p)).collect();
+        if let Some(at) = list.iter().position(Vec::is_empty) {
+            return Err(TuneError::NoTactic { problem: problems[at].to_string() }.into());
+        }
+        let reformats = reformat_problems(&graph, &regions, &list);
+        Ok(Tuned {
+            graph,
+            regions,
+            problems,
+            reformats,
+            policy,
+            device,
+            table: TacticTable::new(),
+            catalogue,
+            context: String::new(),
+            report: TuneReport::default(),
+            times,
+            precision,
+            tuning,
+            instance: OnceLock::new(),
+            measured: false,
+        })
+    }
+
     /// The canonical graph.
     pub fn graph(&self) -> &Graph {
         &self.graph

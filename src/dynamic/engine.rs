@@ -1,8 +1,7 @@
 //! Runs plans whose shapes are open.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tactician_device::{Device, DeviceError};
 use tactician_plan::{Mismatch, Plan, PlanMeta, Profile, SizeRange};
@@ -12,6 +11,7 @@ use thiserror::Error;
 use super::recipe::Recipe;
 use crate::error::BuildError;
 use crate::network::Shapes;
+use crate::recent::Recent;
 
 /// Shapes whose steps are kept ready; the ones unused for longest go first.
 const KEPT: usize = 64;
@@ -35,18 +35,12 @@ struct Shared {
     recipe: Option<Recipe>,
     pool: ConstantPool,
     warnings: Vec<Mismatch>,
-    /// Engines by the shapes of the inputs, in their order, and a count of uses to tell which were used last.
-    made: Mutex<Made>,
+    /// Engines by the shapes of the inputs, in their order.
+    made: Mutex<Recent<Key, Engine>>,
 }
 
 /// Shapes of all inputs, in order.
 type Key = Vec<Vec<u64>>;
-
-#[derive(Default)]
-struct Made {
-    engines: BTreeMap<Key, (Engine, u64)>,
-    uses: u64,
-}
 
 /// A plan cannot be run for some shapes.
 #[derive(Debug, Error)]
@@ -112,7 +106,8 @@ impl DynamicEngine {
             false => Engine::new(plan, device.clone())?,
         };
         let warnings = first.warnings().to_vec();
-        let made = Made { engines: BTreeMap::from([(key, (first, 0))]), uses: 0 };
+        let mut made = Recent::new(KEPT);
+        made.insert(key, first);
         let made = Mutex::new(made);
         Ok(DynamicEngine { shared: Arc::new(Shared { meta, device, recipe, pool, warnings, made }) })
     }
@@ -123,7 +118,7 @@ impl DynamicEngine {
     /// When memory is short.
     pub fn new_context(&self) -> Result<DynamicContext, DynamicError> {
         let arena = Arena::new(self.shared.device.as_ref(), self.arena_bytes())?;
-        Ok(DynamicContext { contexts: BTreeMap::new(), uses: 0, current: None, arena, engine: self.clone() })
+        Ok(DynamicContext { contexts: Recent::new(KEPT), current: None, arena, engine: self.clone() })
     }
 
     /// What the plan says; inputs and outputs as in the first profile's `opt`.
@@ -154,7 +149,7 @@ impl DynamicEngine {
 
     /// How many shapes have their steps ready.
     pub fn shapes_ready(&self) -> usize {
-        self.shared.lock().engines.len()
+        self.shared.lock().len()
     }
 
     /// Makes the steps for shapes of the inputs, by name, unless they are there; inputs that are not named have the shape of
@@ -163,17 +158,22 @@ impl DynamicEngine {
     /// # Errors
     /// When no profile serves the shapes, or there is no room.
     pub fn prepare(&self, shapes: &[(&str, &[usize])]) -> Result<Engine, DynamicError> {
-        let mut key: Key = self.shared.meta.inputs.iter().map(|p| p.shape.clone()).collect();
-        for (name, sizes) in shapes {
-            key[self.shared.input(name)?] = sizes.iter().map(|&n| n as u64).collect();
-        }
-        self.shared.engine(&key)
+        self.shared.engine(&self.shared.key(shapes)?)
     }
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Made> {
+    fn lock(&self) -> MutexGuard<'_, Recent<Key, Engine>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The shapes of all inputs: those given by name, and of the others the ones of the first profile's `opt`.
+    fn key(&self, shapes: &[(&str, &[usize])]) -> Result<Key, DynamicError> {
+        let mut key: Key = self.meta.inputs.iter().map(|p| p.shape.clone()).collect();
+        for (name, sizes) in shapes {
+            key[self.input(name)?] = sizes.iter().map(|&n| n as u64).collect();
+        }
+        Ok(key)
     }
 
     fn input(&self, name: &str) -> Result<usize, DynamicError> {
@@ -216,10 +216,7 @@ impl Shared {
     /// The engine for shapes. Whoever comes meanwhile waits: making steps for two shapes at once would not be faster.
     fn engine(&self, key: &Key) -> Result<Engine, DynamicError> {
         let mut made = self.lock();
-        made.uses += 1;
-        let now = made.uses;
-        if let Some((engine, used)) = made.engines.get_mut(key) {
-            *used = now;
+        if let Some(engine) = made.get(key) {
             return Ok(engine.clone());
         }
         let profile = self.profile(key)?;
@@ -232,26 +229,14 @@ impl Shared {
             self.meta.inputs.iter().zip(key).map(|(p, s)| (p.name.clone(), sizes(s))).collect();
         let plan = recipe.plan_at(&shapes, &profile.choices)?;
         let engine = Engine::sharing(plan, self.device.clone(), &self.pool)?;
-        made.engines.insert(key.clone(), (engine.clone(), now));
-        forget(&mut made.engines, |(_, used)| *used);
-        Ok(engine)
+        Ok(made.insert(key.clone(), engine).clone())
     }
-}
-
-/// Drops what was used longest ago, if there is more than is kept.
-fn forget<V>(map: &mut BTreeMap<Key, V>, used: impl Fn(&V) -> u64) {
-    if map.len() <= KEPT {
-        return;
-    }
-    let oldest = map.iter().min_by_key(|(_, v)| used(v)).map(|(k, _)| k.clone());
-    oldest.map(|k| map.remove(&k));
 }
 
 /// One execution at a time of a plan for open shapes. Contexts of one engine run in parallel.
 pub struct DynamicContext {
     /// By the shapes of the inputs. All work in one arena, one after the other.
-    contexts: BTreeMap<Key, (Context, u64)>,
-    uses: u64,
+    contexts: Recent<Key, Context>,
     /// The one that ran last.
     current: Option<Key>,
     arena: Arena,
@@ -265,21 +250,18 @@ impl DynamicContext {
     /// # Errors
     /// When no profile serves the shapes, there is no room, or an earlier run failed.
     pub fn at(&mut self, shapes: &[(&str, &[usize])]) -> Result<&mut Context, DynamicError> {
-        let shared = &self.engine.shared;
-        let mut key: Key = shared.meta.inputs.iter().map(|p| p.shape.clone()).collect();
-        for (name, sizes) in shapes {
-            key[shared.input(name)?] = sizes.iter().map(|&n| n as u64).collect();
-        }
-        self.context(key)
+        self.context(self.engine.shared.key(shapes)?)
     }
 
     fn context(&mut self, key: Key) -> Result<&mut Context, DynamicError> {
         if let Some(last) = self.current.take_if(|k| *k != key)
-            && let Some((context, _)) = self.contexts.get_mut(&last)
+            && let Some(context) = self.contexts.get(&last)
         {
             context.synchronize()?;
         }
-        if !self.contexts.contains_key(&key) {
+        let new = if self.contexts.contains(&key) {
+            None
+        } else {
             let engine = self.engine.shared.engine(&key)?;
             let wanted = engine.meta().arena_bytes;
             if wanted > self.arena.bytes() {
@@ -289,19 +271,15 @@ impl DynamicContext {
             }
             // SAFETY: of the contexts that share the arena one has runs under way at most: whichever ran before this one has been
             // waited for above, and only the one returned can be given work.
-            let context = unsafe { engine.new_context_in(&self.arena)? };
-            self.contexts.insert(key.clone(), (context, self.uses));
-        }
-        self.uses += 1;
-        let now = self.uses;
-        if let Some((_, used)) = self.contexts.get_mut(&key) {
-            *used = now;
-        }
-        forget(&mut self.contexts, |(_, used)| *used);
+            Some(unsafe { engine.new_context_in(&self.arena)? })
+        };
         self.current = Some(key.clone());
-        match self.contexts.get_mut(&key) {
-            Some((context, _)) => Ok(context),
-            None => Err(BuildError::Bug { what: "a context in use was dropped".into() }.into()),
+        match new {
+            Some(context) => Ok(self.contexts.insert(key, context)),
+            None => self
+                .contexts
+                .get(&key)
+                .ok_or_else(|| BuildError::Bug { what: "a context in use was dropped".into() }.into()),
         }
     }
 

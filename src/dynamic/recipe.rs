@@ -1,7 +1,7 @@
 //! Plans for other shapes than those that were measured: the fusion and the tactics that were chosen there, carried over.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tactician_device::Device;
@@ -10,12 +10,12 @@ use tactician_passes::{FusionPolicy, Greedy, proposals};
 use tactician_plan::{Choice, Plan, PlanMeta};
 use tactician_select::{Budget, Selection, select};
 use tactician_tactics::is_host;
-use tactician_tune::{Catalogue, TacticTable, TuneOptions, TuneReport};
+use tactician_tune::{Catalogue, TuneOptions};
 
 use crate::builder::{BuildTimes, canonical};
 use crate::error::BuildError;
 use crate::network::{Network, Shapes};
-use crate::regions::{Offer, reformat_problems, served};
+use crate::regions::{Offer, served};
 use crate::tuned::Tuned;
 
 /// What plans for any shape are made from.
@@ -93,29 +93,10 @@ impl Recipe {
         let crosses = wanted.iter().zip(&problems).filter(|(id, _)| id.is_some_and(is_host));
         tuning.on_host.extend(crosses.map(|(_, p)| p.to_string()));
         let catalogue = Catalogue::new();
-        let offer = Offer { catalogue: &catalogue, device: self.device.info(), options: &tuning };
-        let list: Vec<_> = problems.iter().map(|p| offer.allowed(p)).collect();
-        if let Some(at) = list.iter().position(Vec::is_empty) {
-            return Err(tactician_tune::TuneError::NoTactic { problem: problems[at].to_string() }.into());
-        }
-        let reformats = reformat_problems(&graph, &regions, &list);
-        let tuned = Tuned {
-            graph,
-            regions,
-            problems,
-            reformats,
-            policy: "carried over".to_owned(),
-            device: self.device.clone(),
-            table: TacticTable::new(),
-            catalogue,
-            context: String::new(),
-            report: TuneReport::default(),
-            times: BuildTimes { prepare: start.elapsed(), tune: Duration::ZERO },
-            precision: self.precision,
-            tuning,
-            instance: OnceLock::new(),
-            measured: false,
-        };
+        let times = BuildTimes { prepare: start.elapsed(), tune: Duration::ZERO };
+        let (policy, device) = ("carried over".to_owned(), self.device.clone());
+        let tuned =
+            Tuned::of_heuristics(graph, regions, policy, device, catalogue, times, self.precision, tuning)?;
         let mut instance = tuned.instance().clone();
         for (region, id) in instance.regions.iter_mut().zip(&wanted) {
             for c in region.candidates.iter_mut().filter(|c| id.is_some_and(|id| c.id != id)) {

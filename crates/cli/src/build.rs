@@ -240,7 +240,7 @@ impl CheckFigures {
             selected_us: s.selected_us,
             untuned_us: s.untuned_us,
             untuned_predicted_us: s.untuned_predicted_us,
-            untuned_stays: s.untuned_stays,
+            untuned_stays: s.untuned.is_some(),
             residuals,
         }
     }
@@ -390,7 +390,7 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
     if let Some(s) = &settled {
         let rival = match s.untuned_us {
             None => "heuristics alone give the same plan".to_owned(),
-            Some(us) if s.untuned_stays => {
+            Some(us) if s.untuned.is_some() => {
                 format!("heuristics alone {}, which is faster and stays", micros(us))
             }
             Some(us) => format!("heuristics alone {} ({:.2} times)", micros(us), us / s.selected_us),

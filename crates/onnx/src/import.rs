@@ -112,17 +112,23 @@ impl Import<'_> {
             Val::Sequence(_) => Err("an operand is a sequence, a tensor is needed".into()),
             Val::Nothing => Err("an operand is an optional value that is not there".into()),
             Val::Dims { dims, scalar } => {
-                let known: Option<Vec<i64>> = dims.iter().map(Dim::as_i64).collect();
-                let Some(known) = known else {
+                let Some(t) = sizes_tensor(dims, *scalar) else {
                     let text = dims.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                     return Err(format!(
                         "it computes with the open sizes [{text}]; give the input shapes (--shape NAME=1x3x224x224)"
                     ));
                 };
-                let sizes: &[usize] = if *scalar { &[] } else { &[known.len()] };
-                let t = Tensor::new(sizes, &known).map_err(|e| e.to_string())?;
                 Ok(self.constant(name, t))
             }
+        }
+    }
+
+    /// A value whose elements are known.
+    pub(crate) fn known(&self, v: &Val) -> Option<Tensor> {
+        match v {
+            Val::Tensor(id) => self.graph.constant(*id).cloned(),
+            Val::Dims { dims, scalar } => sizes_tensor(dims, *scalar),
+            Val::Sequence(_) | Val::Nothing | Val::Missing | Val::Poison => None,
         }
     }
 
@@ -161,6 +167,13 @@ impl Import<'_> {
             _ => None,
         }
     }
+}
+
+/// Sizes as a tensor, if all are known.
+fn sizes_tensor(dims: &[Dim], scalar: bool) -> Option<Tensor> {
+    let known: Vec<i64> = dims.iter().map(Dim::as_i64).collect::<Option<_>>()?;
+    let sizes: &[usize] = if scalar { &[] } else { &[known.len()] };
+    Tensor::new(sizes, &known).ok()
 }
 
 /// Imports a model as a whole.

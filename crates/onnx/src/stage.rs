@@ -148,15 +148,7 @@ impl<'m> Staging<'m> {
                 all.into_iter().filter(|o| matches!(scope.names.get(o.as_str()), Some(Val::Tensor(_)))),
             );
         }
-        let constant = |name: &String| match scope.get(name)? {
-            Val::Tensor(id) => Some((name.clone(), import.graph.constant(*id)?.clone())),
-            Val::Dims { dims, scalar } => {
-                let known: Vec<i64> = dims.iter().map(tactician_ir::Dim::as_i64).collect::<Option<_>>()?;
-                let sizes: &[usize] = if *scalar { &[] } else { &[known.len()] };
-                Some((name.clone(), Tensor::new(sizes, &known).ok()?))
-            }
-            _ => None,
-        };
+        let constant = |name: &String| Some((name.clone(), import.known(scope.get(name)?)?));
         let node = &nodes[at];
         let step = Step {
             node: at,

@@ -7,7 +7,7 @@ use super::{Importer, one};
 use crate::import::{Import, Val};
 use crate::node::Node;
 
-/// Largest matrix whose determinant is expanded: the number of products is its factorial.
+/// Largest matrix whose determinant or inverse is expanded: the number of products is its factorial.
 const MOST_ROWS: usize = 4;
 
 pub(super) const OPERATORS: &[(&str, Importer)] =
@@ -17,18 +17,23 @@ pub(super) const OPERATORS: &[(&str, Importer)] =
 fn det(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let x = n.tensor(0, i)?;
     let mut c = Compose { import: i, name: n.label };
-    let sizes = c.sizes(x)?;
-    let [lead @ .., rows, columns] = &sizes[..] else { return Err(format!("{} is no matrix", c.ty(x))) };
-    if rows != columns || *rows == 0 || *rows > MOST_ROWS {
-        return Err(format!(
-            "determinants of {rows} by {columns} are not supported, only up to {MOST_ROWS} rows"
-        ));
-    }
+    let (sizes, rows) = square(&mut c, x, "determinants")?;
+    let lead = &sizes[..sizes.len() - 2];
     let count = lead.iter().product::<usize>();
-    let flat = c.reshape(x, &[count, rows * columns])?;
-    let all: Vec<usize> = (0..*rows).collect();
-    let v = minor(&mut c, flat, *rows, &all, &all)?;
+    let flat = c.reshape(x, &[count, rows * rows])?;
+    let all: Vec<usize> = (0..rows).collect();
+    let v = minor(&mut c, flat, rows, &all, &all)?;
     one(c.reshape(v, lead)?)
+}
+
+/// The sizes, and of these the number of rows, of square matrices that are small enough to be expanded.
+pub(super) fn square(c: &mut Compose<'_, '_>, x: ValueId, what: &str) -> Result<(Vec<usize>, usize), String> {
+    let sizes = c.sizes(x)?;
+    let [.., rows, columns] = sizes[..] else { return Err(format!("{} is no matrix", c.ty(x))) };
+    if rows != columns || rows == 0 || rows > MOST_ROWS {
+        return Err(format!("{what} of {rows} by {columns} are not supported, only up to {MOST_ROWS} rows"));
+    }
+    Ok((sizes, rows))
 }
 
 /// The determinant of as many rows and columns of `flat [count, n·n]`: `[count, 1]`.

@@ -3,7 +3,7 @@
 use tactician_ir::{Binary, MatMul, Op, Softmax, Unary, ValueId};
 
 use super::super::compose::{Compose, Made};
-use super::super::matrices::minor;
+use super::super::matrices::{minor, square};
 use super::super::{Importer, conv, one};
 use super::{apply, float, optional};
 use crate::import::{Import, Val};
@@ -205,21 +205,12 @@ fn bias_softmax(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     one(c.reshape(flat, &sizes)?)
 }
 
-/// Largest matrix that is inverted.
-const MOST_ROWS: usize = 4;
-
 /// By cofactors: `x⁻¹[j][i] = (-1)^(i+j) · det(x without row i and column j) / det(x)`.
 fn inverse(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let x = n.tensor(0, i)?;
     let mut c = Compose { import: i, name: n.label };
-    let sizes = c.sizes(x)?;
-    let [lead @ .., rows, columns] = &sizes[..] else { return Err(format!("{} is no matrix", c.ty(x))) };
-    if rows != columns || *rows == 0 || *rows > MOST_ROWS {
-        return Err(format!(
-            "inverses of {rows} by {columns} are not supported, only up to {MOST_ROWS} rows"
-        ));
-    }
-    let (count, rows) = (lead.iter().product::<usize>(), *rows);
+    let (sizes, rows) = square(&mut c, x, "inverses")?;
+    let count = sizes[..sizes.len() - 2].iter().product::<usize>();
     let flat = c.reshape(x, &[count, rows * rows])?;
     let all: Vec<usize> = (0..rows).collect();
     let det = minor(&mut c, flat, rows, &all, &all)?;
