@@ -12,6 +12,7 @@ mod inspect;
 mod output;
 mod photo;
 mod policies;
+mod restart;
 mod run;
 mod sweep;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
+            restart::after(&e);
             output::complain(&e);
             ExitCode::FAILURE
         }

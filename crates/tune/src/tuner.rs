@@ -158,7 +158,7 @@ pub enum TuneError {
     /// A tactic broke the device, which refuses this process everything from then on. The table says that the tactic
     /// failed, so another process that uses it goes on with the next one.
     #[error(
-        "`{tactic}` for `{problem}` broke the device: {source}; start again with the same table to go on without it"
+        "`{tactic}` for `{problem}` broke the device: {source}; start again with the same table file (`--table`, `Builder::table`) to go on without it"
     )]
     Fault {
         /// The problem.
