@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tactician_cuda::CudaDevice;
 use tactician_device::{Device, DeviceError};
 use tactician_plan::{Mismatch, Plan, PlanMeta, Profile, SizeRange};
 use tactician_runtime::{Arena, ConstantPool, Context, Engine, EngineError, RunError, Tensor, device_for};
 use thiserror::Error;
 
 use super::recipe::Recipe;
+use crate::devices::DeviceName;
 use crate::error::BuildError;
 use crate::network::Shapes;
 use crate::recent::Recent;
@@ -35,8 +37,10 @@ struct Shared {
     recipe: Option<Recipe>,
     pool: ConstantPool,
     warnings: Vec<Mismatch>,
-    /// Engines by the shapes of the inputs, in their order.
+    /// Engines by the shapes of the inputs, in their order. Never held for long: shapes that are ready run meanwhile.
     made: Mutex<Recent<Key, Engine>>,
+    /// Held while steps for other shapes are made.
+    making: Mutex<()>,
 }
 
 /// Shapes of all inputs, in order.
@@ -64,6 +68,12 @@ pub enum DynamicError {
         /// What is served.
         served: String,
     },
+    /// New steps for a GPU need a compiler.
+    #[error(
+        "steps for shapes that are not the usual ones of the first profile are compiled, and NVRTC, the compiler, is not here; \
+         install it (`pip install nvidia-cuda-nvrtc`, or the CUDA toolkit) and see `tactician devices`"
+    )]
+    NoCompiler,
     /// Steps cannot be made for the shapes.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -88,7 +98,7 @@ impl DynamicEngine {
     /// When the file is unusable or the plan does not suit this machine.
     pub fn load(path: impl AsRef<Path>) -> Result<DynamicEngine, DynamicError> {
         let plan = Plan::open(path.as_ref()).map_err(EngineError::from)?;
-        let device = device_for(&plan.meta)?;
+        let device = device_for_shapes(&plan.meta)?;
         DynamicEngine::new(plan, device)
     }
 
@@ -109,7 +119,9 @@ impl DynamicEngine {
         let mut made = Recent::new(KEPT);
         made.insert(key, first);
         let made = Mutex::new(made);
-        Ok(DynamicEngine { shared: Arc::new(Shared { meta, device, recipe, pool, warnings, made }) })
+        Ok(DynamicEngine {
+            shared: Arc::new(Shared { meta, device, recipe, pool, warnings, made, making: Mutex::new(()) }),
+        })
     }
 
     /// A new execution context, with an arena for the largest shapes.
@@ -160,6 +172,18 @@ impl DynamicEngine {
     pub fn prepare(&self, shapes: &[(&str, &[usize])]) -> Result<Engine, DynamicError> {
         self.shared.engine(&self.shared.key(shapes)?)
     }
+}
+
+/// The device that a plan asks for. A GPU comes with all that new steps may need: the compiler, every library, and the CPU for
+/// what it has no kernel for; those of the plan itself need less.
+fn device_for_shapes(meta: &PlanMeta) -> Result<Arc<dyn Device>, DynamicError> {
+    if meta.profiles.is_empty() || meta.target.kind != "cuda" {
+        return Ok(device_for(meta)?);
+    }
+    if let Some(reason) = tactician_cuda::obstacle() {
+        return Err(EngineError::NoGpu { reason }.into());
+    }
+    Ok(DeviceName::Cuda(CudaDevice::find(&meta.target.isa).unwrap_or(0)).open(None)?)
 }
 
 impl Shared {
@@ -213,23 +237,32 @@ impl Shared {
         })
     }
 
-    /// The engine for shapes. Whoever comes meanwhile waits: making steps for two shapes at once would not be faster.
+    /// The engine for shapes. Whoever wants other new ones meanwhile waits: making steps for two shapes at once would not be
+    /// faster.
     fn engine(&self, key: &Key) -> Result<Engine, DynamicError> {
-        let mut made = self.lock();
-        if let Some(engine) = made.get(key) {
-            return Ok(engine.clone());
+        let ready = || self.lock().get(key).cloned();
+        if let Some(engine) = ready() {
+            return Ok(engine);
         }
         let profile = self.profile(key)?;
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have made them while this one waited.
+        if let Some(engine) = ready() {
+            return Ok(engine);
+        }
         let Some(recipe) = &self.recipe else {
             let network = self.meta.network.clone();
             return Err(BuildError::FixedShapes { network }.into());
         };
+        if self.device.info().cuda().is_some_and(|c| c.nvrtc.is_none()) {
+            return Err(DynamicError::NoCompiler);
+        }
         let sizes = |s: &Vec<u64>| s.iter().map(|&n| n as usize).collect();
         let shapes: Shapes =
             self.meta.inputs.iter().zip(key).map(|(p, s)| (p.name.clone(), sizes(s))).collect();
         let plan = recipe.plan_at(&shapes, &profile.choices)?;
         let engine = Engine::sharing(plan, self.device.clone(), &self.pool)?;
-        Ok(made.insert(key.clone(), engine).clone())
+        Ok(self.lock().insert(key.clone(), engine).clone())
     }
 }
 
