@@ -58,7 +58,8 @@ pub(crate) fn to_measure<'p>(
 /// Tactics that need no measuring on a problem, by its text: a larger region of the same anchor offers the same tactic with
 /// more of what follows in its epilogue, and nothing else would take that. The same kernel with a pass over memory of its own
 /// behind it is no faster. Where two anchors contend for what follows, as convolutions do for their sum, both may be left
-/// with less, and everything is measured.
+/// with less, and everything is measured. So it is where a CPU's kernel would compute exponentials and the like behind its
+/// products: they do not stay in registers, and a pass over all values may be quicker at them.
 pub(crate) fn spared(
     graph: &Graph,
     regions: &[Region],
@@ -80,7 +81,10 @@ pub(crate) fn spared(
                 small.nodes.contains(n) || takers.get(n).is_none_or(|t| t.iter().all(|a| *a == small.anchor))
             };
             if grows && large.nodes.iter().all(alone) && !matches!(problems[i].anchor, Op::Pointwise(_)) {
-                ids.extend(lists[j].iter().map(|t| t.id.clone()));
+                let more = large.nodes.iter().filter(|n| !small.nodes.contains(n));
+                let heavy = more.into_iter().any(|&n| is_heavy(&graph.node(n).op));
+                let sure = |t: &&Tactic| !heavy || !t.id.split(['.', '/']).any(|part| part == "cpu");
+                ids.extend(lists[j].iter().filter(sure).map(|t| t.id.clone()));
             }
         }
         // Equal regions may stand elsewhere among others.
@@ -91,6 +95,21 @@ pub(crate) fn spared(
     }
     spared.retain(|_, ids| !ids.is_empty());
     spared
+}
+
+/// Whether an operation computes functions that take many instructions.
+fn is_heavy(op: &Op) -> bool {
+    use tactician_ir::{Binary, ExprNode, Unary};
+    let Op::Pointwise(e) = op else { return false };
+    e.nodes().iter().any(|n| match n {
+        ExprNode::Unary(f, _) => {
+            let light = [Unary::Neg, Unary::Abs, Unary::Sign, Unary::Sqrt, Unary::Reciprocal, Unary::Relu];
+            let rounds = [Unary::Floor, Unary::Ceil, Unary::Round, Unary::Not, Unary::BitNot];
+            !light.contains(f) && !rounds.contains(f) && !matches!(f, Unary::IsNan | Unary::IsInf)
+        }
+        ExprNode::Binary(f, ..) => matches!(f, Binary::Pow | Binary::Mod | Binary::Fmod),
+        _ => false,
+    })
 }
 
 /// The regions, those that no kernel of the device serves divided: fusion knows neither what a device can do nor which

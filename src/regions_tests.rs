@@ -126,3 +126,30 @@ fn networks_in_f16_run_little_beside_their_products() {
     assert_eq!(others(&zoo::mobilenet_v2(1)), ["global_pool"]);
     assert_eq!(others(&zoo::vgg16(1)), ["pool2", "pool4", "pool7", "pool10", "pool13"]);
 }
+
+/// A convolution with a bias and `f(x)`, and what measuring it spares on a device.
+fn spared_with(f: Unary, device: &DeviceInfo) -> Vec<String> {
+    let mut g = Graph::new("g");
+    let x = g.add_input("x", TensorType::known(DType::F32, &[1, 16, 12, 12])).unwrap();
+    let w = g.add_constant("w", Tensor::new(&[16, 16, 3, 3], &vec![0.1f32; 16 * 16 * 9]).unwrap());
+    let conv = g.add(Op::Conv(Conv::unit(2)), &[x, w], "conv").unwrap();
+    let y = g.add(Op::Pointwise(Expr::unary(f)), &[conv], "f").unwrap();
+    g.mark_output("y", y);
+    let (catalogue, options) = (Catalogue::new(), TuneOptions::default());
+    let offer = Offer { catalogue: &catalogue, device, options: &options };
+    let regions = to_measure(&g, None, &[], &proposals(&g), offer);
+    let problems: Vec<Problem> = regions.iter().map(|r| r.problem(&g)).collect();
+    let lists: Vec<_> = problems.iter().map(|p| offer.allowed(p)).collect();
+    spared(&g, &regions, &problems, &lists).into_values().flatten().collect()
+}
+
+#[test]
+fn exponentials_behind_a_cpus_products_are_measured_apart_too() {
+    use tactician_device::Device;
+
+    let cpu = tactician_cpu::CpuDevice::new(Some(1)).unwrap();
+    assert!(spared_with(Unary::Relu, cpu.info()).iter().any(|id| id.starts_with("conv.cpu.")));
+    assert_eq!(spared_with(Unary::Sigmoid, cpu.info()), [""; 0]);
+    // A GPU computes both in registers.
+    assert!(!spared_with(Unary::Sigmoid, &h100()).is_empty());
+}

@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use tactician_types::{Binary, DType, NarrowFloat, Unary, bf16_of, f16_of, narrow_integer};
 
 /// Reads element `i`.
-#[inline]
+#[inline(always)]
 pub(crate) fn load(t: DType, bytes: &[u8], i: usize) -> u64 {
     macro_rules! get {
         ($t:ty) => {{
@@ -34,7 +34,7 @@ pub(crate) fn load(t: DType, bytes: &[u8], i: usize) -> u64 {
 }
 
 /// Writes element `i`: the inverse of [`load`].
-#[inline]
+#[inline(always)]
 pub(crate) fn store(t: DType, bytes: &mut [u8], i: usize, cell: u64) {
     let float = f64::from_bits(cell);
     let raw = match t {
@@ -47,8 +47,80 @@ pub(crate) fn store(t: DType, bytes: &mut [u8], i: usize, cell: u64) {
     bytes[i * n..(i + 1) * n].copy_from_slice(&raw.to_le_bytes()[..n]);
 }
 
+/// Reads elements from `at` on, one for each cell, `stride` apart.
+pub(crate) fn load_run(t: DType, bytes: &[u8], at: usize, stride: usize, out: &mut [u64]) {
+    if stride == 0 {
+        return out.fill(load(t, bytes, at));
+    }
+    /// The type is known outside of the loop.
+    macro_rules! each {
+        ($($t:ident),*) => {
+            match t {
+                $(DType::$t => run(out, |i| load(DType::$t, bytes, at + i * stride)),)*
+                t => run(out, |i| load(t, bytes, at + i * stride)),
+            }
+        };
+    }
+    each!(F32, F16, BF16, F64, I8, I16, I32, I64, U8, U16, U32, U64, Bool);
+}
+
+/// Writes a cell to each element from `at` on.
+pub(crate) fn store_run(t: DType, bytes: &mut [u8], at: usize, cells: &[u64]) {
+    let bytes = &mut bytes[at * t.size()..][..cells.len() * t.size()];
+    macro_rules! each {
+        ($($t:ident),*) => {
+            match t {
+                $(DType::$t => cells.iter().enumerate().for_each(|(i, &c)| store(DType::$t, bytes, i, c)),)*
+                t => cells.iter().enumerate().for_each(|(i, &c)| store(t, bytes, i, c)),
+            }
+        };
+    }
+    each!(F32, F16, BF16, F64, I8, I16, I32, I64, U8, U16, U32, U64, Bool);
+}
+
+/// Converts each cell, as [`cast`] does.
+pub(crate) fn cast_run(from: DType, to: DType, a: &[u64], out: &mut [u64]) {
+    // Of integers but `u64` all cells are `i64`.
+    let small = from.is_int() && !from.is_narrow() && from != DType::U64 || from == DType::Bool;
+    match (from, to) {
+        (from, to) if from == to => out.copy_from_slice(a),
+        (_, DType::F32) if small => map1(a, out, |a| f64::from(a as i64 as f32).to_bits()),
+        (_, DType::F64) if small => map1(a, out, |a| (a as i64 as f64).to_bits()),
+        (_, DType::I64) if small => out.copy_from_slice(a),
+        (_, DType::I32) if small => map1(a, out, |a| normal(DType::I32, a)),
+        (_, DType::Bool) if small => map1(a, out, |a| u64::from(a != 0)),
+        (DType::F32, DType::F64) => out.copy_from_slice(a),
+        (DType::F64, DType::F32) => map1(a, out, |a| normal(DType::F32, a)),
+        (DType::F32, DType::I64) => map1(a, out, |a| f64::from_bits(a) as i64 as u64),
+        (DType::F32, DType::I32) => map1(a, out, |a| i64::from(f64::from_bits(a) as i32) as u64),
+        (DType::F32 | DType::F64, DType::Bool) => map1(a, out, |a| u64::from(f64::from_bits(a) != 0.0)),
+        _ => map1(a, out, |a| cast(from, to, a)),
+    }
+}
+
+/// Brings all cells into the range or precision of their type.
+fn normal_run(t: DType, cells: &mut [u64]) {
+    macro_rules! each {
+        ($($t:ident),*) => {
+            match t {
+                DType::F64 | DType::I64 | DType::U64 => {}
+                $(DType::$t => cells.iter_mut().for_each(|c| *c = normal(DType::$t, *c)),)*
+                t => cells.iter_mut().for_each(|c| *c = normal(t, *c)),
+            }
+        };
+    }
+    each!(F32, F16, BF16, I8, I16, I32, U8, U16, U32);
+}
+
+#[inline(always)]
+fn run(out: &mut [u64], f: impl Fn(usize) -> u64) {
+    for (i, o) in out.iter_mut().enumerate() {
+        *o = f(i);
+    }
+}
+
 /// A cell brought into the range or precision of its type.
-#[inline]
+#[inline(always)]
 pub(crate) fn normal(t: DType, cell: u64) -> u64 {
     let float = f64::from_bits(cell);
     match t {
@@ -187,19 +259,25 @@ pub(crate) fn binary(op: Binary, t: DType, a: &[u64], b: &[u64], out: &mut [u64]
     if t.is_float() {
         float_binary(op, t, a, b, out);
     } else if t == DType::U64 {
-        integer_binary(op, t, a, b, out, i128::from);
+        integer_binary(op, t, a, b, out, |x| x, i128::from);
     } else {
-        integer_binary(op, t, a, b, out, |x| i128::from(x as i64));
+        integer_binary(op, t, a, b, out, |x| x as i64, |x| i128::from(x as i64));
     }
 }
 
 fn float_binary(op: Binary, t: DType, a: &[u64], b: &[u64], out: &mut [u64]) {
-    let float = |out: &mut [u64], f: fn(f64, f64) -> f64| {
-        map2(a, b, out, |a, b| normal(t, f(f64::from_bits(a), f64::from_bits(b)).to_bits()));
-    };
-    let truth = |out: &mut [u64], f: fn(&f64, &f64) -> bool| {
-        map2(a, b, out, |a, b| u64::from(f(&f64::from_bits(a), &f64::from_bits(b))));
-    };
+    /// Functions are known inside the loop, so that it can be vectorised.
+    macro_rules! float {
+        ($f:expr) => {{
+            map2(a, b, out, |a, b| $f(f64::from_bits(a), f64::from_bits(b)).to_bits());
+            normal_run(t, out)
+        }};
+    }
+    macro_rules! truth {
+        ($f:expr) => {
+            map2(a, b, out, |a, b| u64::from($f(&f64::from_bits(a), &f64::from_bits(b))))
+        };
+    }
     let extreme = |out: &mut [u64], f: fn(f64, f64) -> f64| {
         map2(a, b, out, |a, b| {
             let (x, y) = (f64::from_bits(a), f64::from_bits(b));
@@ -213,42 +291,55 @@ fn float_binary(op: Binary, t: DType, a: &[u64], b: &[u64], out: &mut [u64]) {
         });
     };
     match op {
-        Binary::Add => float(out, |x, y| x + y),
-        Binary::Sub => float(out, |x, y| x - y),
-        Binary::Mul => float(out, |x, y| x * y),
-        Binary::Div => float(out, |x, y| x / y),
-        Binary::Fmod => float(out, |x, y| x % y),
-        Binary::Mod => float(out, |x, y| {
+        Binary::Add => float!(|x: f64, y: f64| x + y),
+        Binary::Sub => float!(|x: f64, y: f64| x - y),
+        Binary::Mul => float!(|x: f64, y: f64| x * y),
+        Binary::Div => float!(|x: f64, y: f64| x / y),
+        Binary::Fmod => float!(|x: f64, y: f64| x % y),
+        Binary::Mod => float!(|x: f64, y: f64| {
             let r = x % y;
             if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r }
         }),
-        Binary::Pow => float(out, f64::powf),
+        Binary::Pow => float!(f64::powf),
         Binary::Max => extreme(out, f64::max),
         Binary::Min => extreme(out, f64::min),
-        Binary::Eq => truth(out, f64::eq),
-        Binary::Lt => truth(out, f64::lt),
-        Binary::Le => truth(out, f64::le),
-        Binary::Gt => truth(out, f64::gt),
-        Binary::Ge => truth(out, f64::ge),
+        Binary::Eq => truth!(f64::eq),
+        Binary::Lt => truth!(f64::lt),
+        Binary::Le => truth!(f64::le),
+        Binary::Gt => truth!(f64::gt),
+        Binary::Ge => truth!(f64::ge),
         // The type check refuses the rest.
         _ => out.fill(0),
     }
 }
 
-/// `wide` gives the cell's number; 128 bits hold every result before it wraps.
+/// `order` gives the cell's number to compare, `wide` to compute with what does not wrap as the type does; 128 bits hold every
+/// result before it wraps.
 #[inline(always)]
-fn integer_binary(op: Binary, t: DType, a: &[u64], b: &[u64], out: &mut [u64], wide: impl Fn(u64) -> i128) {
+fn integer_binary<N: Ord>(
+    op: Binary,
+    t: DType,
+    a: &[u64],
+    b: &[u64],
+    out: &mut [u64],
+    order: impl Fn(u64) -> N,
+    wide: impl Fn(u64) -> i128,
+) {
     let number = |out: &mut [u64], f: fn(i128, i128) -> i128| {
         map2(a, b, out, |a, b| normal(t, f(wide(a), wide(b)) as u64));
     };
-    let truth = |out: &mut [u64], f: fn(&i128, &i128) -> bool| {
-        map2(a, b, out, |a, b| u64::from(f(&wide(a), &wide(b))));
-    };
+    /// Sums and products wrap alike in 64 bits and in fewer.
+    macro_rules! wrapping {
+        ($f:ident) => {{
+            map2(a, b, out, |a, b| a.$f(b));
+            normal_run(t, out)
+        }};
+    }
     let width = i128::from(t.size() as u8) * 8;
     match op {
-        Binary::Add => number(out, |x, y| x + y),
-        Binary::Sub => number(out, |x, y| x - y),
-        Binary::Mul => number(out, i128::wrapping_mul),
+        Binary::Add => wrapping!(wrapping_add),
+        Binary::Sub => wrapping!(wrapping_sub),
+        Binary::Mul => wrapping!(wrapping_mul),
         Binary::Div => number(out, |x, y| x.checked_div(y).unwrap_or(0)),
         Binary::Fmod => number(out, |x, y| x.checked_rem(y).unwrap_or(0)),
         Binary::Mod => number(out, |x, y| {
@@ -256,13 +347,13 @@ fn integer_binary(op: Binary, t: DType, a: &[u64], b: &[u64], out: &mut [u64], w
             if r != 0 && (r < 0) != (y < 0) { r + y } else { r }
         }),
         Binary::Pow => number(out, power),
-        Binary::Max => number(out, i128::max),
-        Binary::Min => number(out, i128::min),
-        Binary::Eq => truth(out, i128::eq),
-        Binary::Lt => truth(out, i128::lt),
-        Binary::Le => truth(out, i128::le),
-        Binary::Gt => truth(out, i128::gt),
-        Binary::Ge => truth(out, i128::ge),
+        Binary::Max => map2(a, b, out, |a, b| if order(a) < order(b) { b } else { a }),
+        Binary::Min => map2(a, b, out, |a, b| if order(b) < order(a) { b } else { a }),
+        Binary::Eq => map2(a, b, out, |a, b| u64::from(a == b)),
+        Binary::Lt => map2(a, b, out, |a, b| u64::from(order(a) < order(b))),
+        Binary::Le => map2(a, b, out, |a, b| u64::from(order(a) <= order(b))),
+        Binary::Gt => map2(a, b, out, |a, b| u64::from(order(a) > order(b))),
+        Binary::Ge => map2(a, b, out, |a, b| u64::from(order(a) >= order(b))),
         Binary::And | Binary::BitAnd => map2(a, b, out, |a, b| a & b),
         Binary::Or | Binary::BitOr => map2(a, b, out, |a, b| a | b),
         Binary::Xor | Binary::BitXor => map2(a, b, out, |a, b| a ^ b),

@@ -141,44 +141,45 @@ impl PointwiseAny {
                             *h = if c[l] != 0 { a[l] } else { b[l] };
                         }
                     }
-                    ExprNode::Cast(t, a) => {
-                        for (h, &a_cell) in here.iter_mut().zip(at(a)) {
-                            *h = cell::cast(of(a), t, a_cell);
-                        }
-                    }
+                    ExprNode::Cast(t, a) => cell::cast_run(of(a), t, at(a), here),
                 }
             }
-            for l in 0..len {
-                // SAFETY: the last node's cells were written above.
-                let value = unsafe { cells[(nodes.len() - 1) * block + l].assume_init() };
-                cell::store(result, out, done + l, value);
-            }
+            let last = &cells[(nodes.len() - 1) * block..][..len];
+            // SAFETY: the last node's cells were written above.
+            let last = unsafe { &*(last as *const [MaybeUninit<u64>] as *const [u64]) };
+            cell::store_run(result, out, done, last);
             done += len;
         }
     }
 }
 
 impl AnyReady {
-    /// Reads operand `k` for elements from `start` on.
+    /// Reads operand `k` for elements from `start` on, run by run along the last axis.
     fn read(&self, k: usize, t: DType, bytes: &[u8], start: usize, out: &mut [u64]) {
         let (axes, strides) = (&self.axes, &self.strides[k]);
+        let Some(last) = axes.len().checked_sub(1) else { return out.fill(cell::load(t, bytes, 0)) };
         let mut index = [0; MAX_GRID_AXES];
         let (mut rest, mut at) = (start, 0);
-        for axis in (0..axes.len()).rev() {
+        for axis in (0..=last).rev() {
             index[axis] = rest % axes[axis];
             rest /= axes[axis];
             at += index[axis] * strides[axis];
         }
-        for o in out {
-            *o = cell::load(t, bytes, at);
-            for axis in (0..axes.len()).rev() {
-                index[axis] += 1;
-                at += strides[axis];
+        let mut done = 0;
+        while done < out.len() {
+            let len = (axes[last] - index[last]).min(out.len() - done);
+            cell::load_run(t, bytes, at, strides[last], &mut out[done..done + len]);
+            done += len;
+            at += len * strides[last];
+            index[last] += len;
+            for axis in (1..=last).rev() {
                 if index[axis] < axes[axis] {
                     break;
                 }
                 at -= axes[axis] * strides[axis];
                 index[axis] = 0;
+                index[axis - 1] += 1;
+                at += strides[axis - 1];
             }
         }
     }

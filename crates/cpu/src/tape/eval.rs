@@ -11,9 +11,13 @@ use crate::vmath;
 /// Loops run over whole multiples of this many elements.
 const LANES: usize = 16;
 
-/// Storage for the slots. Only what the code touches costs anything.
+/// Storage for the slots.
 #[repr(C, align(64))]
-struct Slots([[MaybeUninit<f32>; BLOCK]; MAX_SLOTS]);
+struct Slots<const N: usize>([[MaybeUninit<f32>; BLOCK]; N]);
+
+/// Slots of short tapes, such as most epilogues, which run on a few hundred elements at a time: with more than a page or two
+/// of storage every call would touch each page first.
+const FEW_SLOTS: usize = 6;
 
 /// Evaluates `tape` into `out`. With `in_place` that input is `out` itself, and `inputs` are those after it.
 pub(super) fn run(tape: &Tape, in_place: Option<u16>, inputs: &[TapeInput<'_>], out: &mut [f32]) {
@@ -28,23 +32,34 @@ pub(super) fn run(tape: &Tape, in_place: Option<u16>, inputs: &[TapeInput<'_>], 
             TapeInput::Repeat(s) => assert!(!s.is_empty() || out.is_empty(), "input {i} repeats nothing"),
         }
     }
-    if !out.is_empty() {
-        run_at_level(tape.level, tape, in_place, inputs, out);
+    if out.is_empty() {
+        return;
+    }
+    match usize::from(tape.slots) <= FEW_SLOTS {
+        true => run_at_level::<FEW_SLOTS>(tape.level, tape, in_place, inputs, out),
+        false => run_at_level::<MAX_SLOTS>(tape.level, tape, in_place, inputs, out),
     }
 }
 
 per_level! {
-    fn run_at_level(tape: &Tape, in_place: Option<u16>, inputs: &[TapeInput<'_>], out: &mut [f32]) = run_body
+    fn run_at_level[const N: usize](tape: &Tape, in_place: Option<u16>, inputs: &[TapeInput<'_>], out: &mut [f32]) = run_body[N]
 }
 
+/// Runs a tape of at most `N` slots.
 #[inline(always)]
-fn run_body<const FMA: bool>(tape: &Tape, in_place: Option<u16>, inputs: &[TapeInput<'_>], out: &mut [f32]) {
-    let mut slots = MaybeUninit::<Slots>::uninit();
+fn run_body<const FMA: bool, const N: usize>(
+    tape: &Tape,
+    in_place: Option<u16>,
+    inputs: &[TapeInput<'_>],
+    out: &mut [f32],
+) {
+    assert!(usize::from(tape.slots) <= N, "a tape of more slots");
+    let mut slots = MaybeUninit::<Slots<N>>::uninit();
     let base: *mut f32 = slots.as_mut_ptr().cast();
-    // SAFETY: `s` is below `MAX_SLOTS` (the compiler of the tape sees to it), so inside the block.
+    // SAFETY: `s` is below `N` (the compiler of the tape gives out no others than it counts), so inside the block.
     let slot = |s: u8| unsafe { base.add(s as usize * BLOCK) };
-    let mut at: [*const f32; MAX_SLOTS] = [base; MAX_SLOTS];
-    for (s, p) in at.iter_mut().enumerate() {
+    let mut at: [*const f32; N] = [base; N];
+    for (s, p) in at[..usize::from(tape.slots)].iter_mut().enumerate() {
         *p = slot(s as u8);
     }
     let n = out.len();
@@ -54,9 +69,6 @@ fn run_body<const FMA: bool>(tape: &Tape, in_place: Option<u16>, inputs: &[TapeI
         let slot = unsafe { std::slice::from_raw_parts_mut(slot(s).cast::<MaybeUninit<f32>>(), width) };
         slot.fill(MaybeUninit::new(v));
     };
-    for s in 0..tape.slots {
-        fill(s, 0.0);
-    }
     for &(s, v) in &tape.consts {
         fill(s, v);
     }
@@ -107,15 +119,15 @@ fn run_body<const FMA: bool>(tape: &Tape, in_place: Option<u16>, inputs: &[TapeI
         for instr in first {
             // SAFETY: the operands were written before (inputs and constants above, others by earlier code), hold
             // `w` floats each, and are not slot `d`.
-            unsafe { exec::<FMA>(*instr, &at, slot(instr.d), w) };
+            unsafe { exec::<FMA, N>(*instr, &at, slot(instr.d), w) };
         }
         // SAFETY: as above; `m == w` floats remain in `out`, which only an in-place input overlaps.
         unsafe {
             let target = out_start.add(o);
             if m == w && in_place.is_none() {
-                exec::<FMA>(*last, &at, target, w);
+                exec::<FMA, N>(*last, &at, target, w);
             } else {
-                exec::<FMA>(*last, &at, slot(last.d), w);
+                exec::<FMA, N>(*last, &at, slot(last.d), w);
                 std::ptr::copy_nonoverlapping(slot(last.d), target, m);
             }
         }
@@ -139,7 +151,7 @@ fn repeat(to: *mut f32, r: &[f32], phase: usize, len: usize) {
 macro_rules! map1 {
     ($a:ident, $d:ident, |$x:ident| $e:expr) => {
         for (d, &$x) in $d.iter_mut().zip($a) {
-            *d = $e;
+            d.write($e);
         }
     };
 }
@@ -147,20 +159,24 @@ macro_rules! map1 {
 macro_rules! map2 {
     ($a:ident, $b:ident, $d:ident, |$x:ident, $y:ident| $e:expr) => {
         for ((d, &$x), &$y) in $d.iter_mut().zip($a).zip($b) {
-            *d = $e;
+            d.write($e);
         }
     };
 }
 
+/// What an instruction writes: nothing was there before.
+type Target = [MaybeUninit<f32>];
+
 /// Runs one instruction on `w` elements, a multiple of [`LANES`] up to [`BLOCK`].
 ///
 /// # Safety
-/// The operand slots and `d` hold `w` initialised floats; `d` overlaps none of the operands.
+/// The operand slots hold `w` initialised floats, `d` has room for as many, which are initialised afterwards; it overlaps none
+/// of the operands.
 #[inline(always)]
-unsafe fn exec<const FMA: bool>(instr: Instr, at: &[*const f32; MAX_SLOTS], d: *mut f32, w: usize) {
+unsafe fn exec<const FMA: bool, const N: usize>(instr: Instr, at: &[*const f32; N], d: *mut f32, w: usize) {
     let w = w.min(BLOCK) / LANES * LANES;
     // SAFETY: by contract.
-    let d = unsafe { std::slice::from_raw_parts_mut(d, w) };
+    let d: &mut Target = unsafe { std::slice::from_raw_parts_mut(d.cast(), w) };
     // SAFETY: by contract.
     let a = unsafe { std::slice::from_raw_parts(at[instr.a as usize], w) };
     match instr.op {
@@ -179,11 +195,11 @@ unsafe fn exec<const FMA: bool>(instr: Instr, at: &[*const f32; MAX_SLOTS], d: *
                 )
             };
             for i in 0..w {
-                d[i] = if a[i] != 0.0 { b[i] } else { c[i] };
+                d[i].write(if a[i] != 0.0 { b[i] } else { c[i] });
             }
         }
         Op::NonZero => map1!(a, d, |x| truth(x != 0.0)),
-        Op::Move => d.copy_from_slice(a),
+        Op::Move => map1!(a, d, |x| x),
     }
 }
 
@@ -193,7 +209,7 @@ fn truth(b: bool) -> f32 {
 }
 
 #[inline(always)]
-fn unary<const FMA: bool>(op: Unary, a: &[f32], d: &mut [f32]) {
+fn unary<const FMA: bool>(op: Unary, a: &[f32], d: &mut Target) {
     match op {
         Unary::Neg => map1!(a, d, |x| -x),
         Unary::Abs => map1!(a, d, |x| x.abs()),
@@ -232,12 +248,12 @@ fn unary<const FMA: bool>(op: Unary, a: &[f32], d: &mut [f32]) {
         Unary::IsNan => map1!(a, d, |x| truth(x.is_nan())),
         Unary::IsInf => map1!(a, d, |x| truth(x.is_infinite())),
         // Integers only: the type check refuses it.
-        Unary::BitNot => d.fill(f32::NAN),
+        Unary::BitNot => d.fill(MaybeUninit::new(f32::NAN)),
     }
 }
 
 #[inline(always)]
-fn binary<const FMA: bool>(op: Binary, a: &[f32], b: &[f32], d: &mut [f32]) {
+fn binary<const FMA: bool>(op: Binary, a: &[f32], b: &[f32], d: &mut Target) {
     match op {
         Binary::Add => map2!(a, b, d, |x, y| x + y),
         Binary::Sub => map2!(a, b, d, |x, y| x - y),
@@ -260,6 +276,8 @@ fn binary<const FMA: bool>(op: Binary, a: &[f32], b: &[f32], d: &mut [f32]) {
         Binary::Or => map2!(a, b, d, |x, y| if x > y { x } else { y }),
         Binary::Xor => map2!(a, b, d, |x, y| truth(x != y)),
         // Integers only: the type check refuses them.
-        Binary::BitAnd | Binary::BitOr | Binary::BitXor | Binary::Shl | Binary::Shr => d.fill(f32::NAN),
+        Binary::BitAnd | Binary::BitOr | Binary::BitXor | Binary::Shl | Binary::Shr => {
+            d.fill(MaybeUninit::new(f32::NAN))
+        }
     }
 }
