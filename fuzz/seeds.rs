@@ -21,7 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(folder("text")?.join("tiny"), ir::text::abbreviated(tuned.graph()))?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     copy(&root.join("tests/filetests"), "tac", &folder("text")?)?;
-    copy(&root.join("fuzz/seeds/onnx"), "onnx", &folder("onnx")?)?;
+    for target in ["onnx", "stages"] {
+        copy(&root.join("fuzz/seeds/onnx"), "onnx", &folder(target)?)?;
+    }
     Ok(())
 }
 

@@ -20,8 +20,10 @@ pub(crate) const GATE_SEED: u32 = 1;
 
 /// Runs each fuzz target, or one, for a number of seconds. Fails on the first finding.
 pub(crate) fn run(seconds: u32, only: Option<&str>, seed: Option<u32>) -> Result<()> {
-    let targets: Vec<&str> =
-        ["onnx", "text", "plan", "table"].into_iter().filter(|t| only.is_none_or(|o| o == *t)).collect();
+    let targets: Vec<&str> = ["onnx", "stages", "text", "plan", "table"]
+        .into_iter()
+        .filter(|t| only.is_none_or(|o| o == *t))
+        .collect();
     if targets.is_empty() {
         bail!("there is no fuzz target `{}`", only.unwrap_or_default());
     }

@@ -44,8 +44,8 @@ const HELP: &str = "cargo xtask COMMAND
           fetches playwright-core; screenshots go to target/browser/shots
   bundle  programs and tests for a machine without Rust, stripped, in bundle/; benches/gpu.sh runs them there
   fuzz [SECONDS] [TARGET]
-          fuzzes the importer, the text form, the plan and the table, each for so long [default: 15]; needs a
-          C++ compiler; keeps what it finds in fuzz/corpus and fuzz/artifacts
+          fuzzes the importer, its stages, the text form, the plan and the table, each for so long [default: 15];
+          needs a C++ compiler; keeps what it finds in fuzz/corpus and fuzz/artifacts
 ";
 
 fn main() -> std::process::ExitCode {
