@@ -22,6 +22,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 # Largest relative L2 error against ONNX Runtime, in f32; of large models, whose rounding errors grow over many layers, more.
 ALLOWED, ALLOWED_LARGE = 1e-4, 1e-3
+# The same of other types.
+ALLOWED_SHORT = {"tf32": 2e-2, "f16": 2e-2, "bf16": 1e-1}
 
 LINE = "Hello World 2024"
 
@@ -195,14 +197,13 @@ def given(inputs):
 
 
 class Plan:
-    """A model built for the sizes of some inputs, in a folder of its own."""
+    """A model built for the sizes of some inputs, in a folder of its own; `options` are the program's."""
 
-    def __init__(self, program, model, table, inputs, threads=None):
+    def __init__(self, program, model, table, inputs, options=("--device", "cpu")):
         self.program = program
         self.folder = tempfile.TemporaryDirectory()
         self.path = os.path.join(self.folder.name, "m.plan")
-        threads = ["--threads", str(threads)] if threads else []
-        run([program, "build", model, *given(inputs), "--device", "cpu", *threads, "--table", table, "-o", self.path])
+        run([program, "build", model, *given(inputs), *options, "--table", table, "-o", self.path])
 
     def __enter__(self):
         return self
@@ -311,15 +312,19 @@ def ort_session(path, optimised=True, threads=0):
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def check(name, path, program, table, large):
+def check(name, path, a):
+    """Builds a model for all its inputs and compares; the largest errors."""
+    program, table, large, errors = a.tactician, a.table, a.large, []
     session = ort_session(path)
     # What ONNX Runtime's own optimisations change is part of what an error can be told from.
     plain = ort_session(path, optimised=False) if large else None
     names = [o.name for o in session.get_outputs()]
-    allowed = ALLOWED_LARGE if large else ALLOWED
+    allowed = ALLOWED_SHORT.get(a.precision, ALLOWED_LARGE if large else ALLOWED)
+    options = ["--device", a.device, "--precision", a.precision]
     for i, inputs in enumerate(large_cases(path) if large else CASES[name]):
         start = time.perf_counter()
-        with Plan(program, path, table, inputs) as plan:
+        # What is measured and chosen is the first size's; others are fused without measuring every way, which is quicker.
+        with Plan(program, path, table, inputs, [*options, *(["--fusion", "greedy"] if i else [])]) as plan:
             got = plan.run(inputs, names)
             want = session.run(None, inputs)
             worst, against = worst_error(names, got, want), ""
@@ -333,10 +338,12 @@ def check(name, path, program, table, large):
                 streamed, said = listen(name, session, plan, inputs, names)
                 worst = max(worst, streamed)
         shapes = ", ".join(f"{k} {v if k in VALUES else list(v.shape)}" for k, v in inputs.items())
+        errors.append(worst)
         if not worst <= allowed:
             raise RuntimeError(f"{shapes}: relative L2 error {worst:.2e}{against}, allowed {allowed:.0e}")
         took = time.perf_counter() - start
         print(f"{name} {shapes}: relative L2 error {worst:.1e}{against}{said} ({took:.1f} s)", flush=True)
+    return errors
 
 
 def main():
@@ -345,17 +352,24 @@ def main():
     p.add_argument("--tactician", required=True)
     p.add_argument("--table", required=True)
     p.add_argument("--large", action="store_true")
+    p.add_argument("--device", default="cpu", help="of Tactician; ONNX Runtime computes on the CPU")
+    p.add_argument("--precision", default="f32", choices=["f32", *ALLOWED_SHORT])
+    p.add_argument("--json", help="keep the errors of every model in this file")
     p.add_argument("names", nargs="*")
     a = p.parse_args()
-    passed, failed = 0, 0
+    passed, failed, kept = 0, 0, {}
     exported = sorted(f.removesuffix(".npz") for f in os.listdir(a.models) if f.endswith(".npz"))
     for name in a.names or (exported if a.large else CASES):
         try:
-            check(name, os.path.join(a.models, name + ".onnx"), a.tactician, a.table, a.large)
+            kept[name] = {"errors": check(name, os.path.join(a.models, name + ".onnx"), a)}
             passed += 1
         except Exception as e:  # Every model is tried, whatever happens to the one before.
             print(f"{name}: {e}", file=sys.stderr, flush=True)
+            kept[name] = {"failed": str(e)}
             failed += 1
+        if a.json:
+            with open(a.json, "w", encoding="utf-8") as f:
+                json.dump({"device": a.device, "precision": a.precision, "models": kept}, f, indent=1)
     print(f"{passed} passed, {failed} failed")
     sys.exit(failed > 0)
 

@@ -58,7 +58,8 @@ def row_of(name, path, inputs, threads, allowed, a):
     session = check.ort_session(path, threads=threads)
     names = [o.name for o in session.get_outputs()]
     begin = time.perf_counter()
-    with check.Plan(a.tactician, path, a.table, inputs, threads) as plan:
+    options = ["--device", "cpu", *(["--threads", str(threads)] if threads else [])]
+    with check.Plan(a.tactician, path, a.table, inputs, options) as plan:
         took = time.perf_counter() - begin
         error = check.worst_error(names, plan.run(inputs, names), session.run(None, inputs))
         if not error <= allowed:
