@@ -64,6 +64,7 @@ class Report:
             "cpu-peers": self.cpu_peers(),
             "cpu-models": self.cpu_models(),
             "cpu-import": self.cpu_import(),
+            "gpu-models": self.gpu_models(),
             "policies": self.policies(),
             "solver": self.solver(),
             "churn": self.churn(),
@@ -90,11 +91,13 @@ class Report:
         if not data:
             return NOTHING
         rows = []
-        for suite, counts in data["counts"].items():
-            row = [counts.get(word, 0) for word in ("pass", "free", "unsupported")]
-            rows.append([suite, sum(counts.values()), *row])
-        text = f"`{data['source']}`, on the {'CPU' if data['device'] == 'cpu' else data['device']}, {data['date']}:\n\n"
-        header = ["suite", "cases", "pass", "numbers free, types and sizes right", "refused on purpose"]
+        for run in filter(None, (data, self.data("onnx-suite-gpu"))):
+            on = "CPU" if run["device"] == "cpu" else run["device"]
+            for suite, counts in run["counts"].items():
+                row = [counts.get(word, 0) for word in ("pass", "free", "unsupported")]
+                rows.append([suite, f"{on}, {run['date']}", sum(counts.values()), *row])
+        text = f"`{data['source']}`:\n\n"
+        header = ["suite", "on", "cases", "pass", "numbers free, types and sizes right", "refused on purpose"]
         text += table(header, rows)
         reasons = sorted(data["unsupported"].items(), key=lambda r: (-r[1], r[0]))
         return text + "\n" + table(["refused because of", "cases"], reasons)
@@ -150,6 +153,17 @@ class Report:
                  f"{r['peak_bytes'] / r['bytes']:.2f}"] for model, r in sorted(found.items(), key=lambda f: -f[1]["bytes"])]
         header = ["model", "file", "read, imported and rewritten in", "peak memory of the process", "of the file's size"]
         return table(header, rows) if rows else NOTHING
+
+    def gpu_models(self):
+        data = self.data("gpu-models")
+        if not data:
+            return NOTHING
+        found = {}
+        for r in data["rows"]:
+            found.setdefault((r["model"], r["type"]), []).append(r)
+        rows = [[model, kind, "; ".join(r["inputs"] for r in of), f"{max(r['error'] for r in of):.0e}",
+                 "; ".join(r["said"] for r in of if r["said"])] for (model, kind), of in sorted(found.items())]
+        return f"{data['gpu']}.\n\n" + table(["model", "type", "inputs", "largest error", "what it says"], rows)
 
     def cpu_curves(self):
         """Network to budgets, as `tactician demo` reports them."""
@@ -267,10 +281,11 @@ class Report:
         return "".join(out).rstrip("\n") + "\n" if out else NOTHING
 
     def curves(self):
-        """Network to engine, type and batch to workspace to row, and all workspaces."""
+        """Network to engine, type, batch and card to workspace to row, and all workspaces."""
         found, sizes = {}, set()
         for r in self.rows("gpu-workspace"):
-            found.setdefault(r["network"], {}).setdefault((r["engine"], r["type"], r["batch"]), {})[r["workspace"]] = r
+            of = (r["engine"], r["type"], r["batch"], self.card("gpu-workspace", r))
+            found.setdefault(r["network"], {}).setdefault(of, {})[r["workspace"]] = r
             sizes.add(r["workspace"])
         return found, sorted(sizes, key=bytes_of)
 
@@ -324,12 +339,12 @@ class Report:
             return NOTHING
         lines = []
         for network, batches in found.items():
-            for (engine, kind, batch), rows in batches.items():
+            for (engine, kind, batch, card), rows in batches.items():
                 name = title(network) + ("" if engine == "tactician" else f", {OURS[engine]}")
                 cells = [f"{ms(rows[s]['ms'])} ({ms(rows[s]['predicted_ms'])})" if s in rows else "" for s in sizes]
                 used = max(r["workspace_used"] for r in rows.values()) / 2**20
-                lines.append([name, kind, batch, *cells, f"{used:.1f} MiB"])
-        header = ["network", "type", "batch", *sizes, "most that was used"]
+                lines.append([name, card, kind, batch, *cells, f"{used:.1f} MiB"])
+        header = ["network", "card", "type", "batch", *sizes, "most that was used"]
         return ("Milliseconds, and predicted in brackets:\n\n" + table(header, lines)
                 + "\n![Latency over workspace on the GPU](workspace-gpu.svg)\n")
 
@@ -342,12 +357,12 @@ class Report:
             series = []
             # Plans as they are built by default, where there are both.
             plain = {k: v for k, v in batches.items() if k[0] == "tactician"} or batches
-            for (_, _, batch), rows in plain.items():
+            for (_, _, batch, _), rows in plain.items():
                 points = [(rows[s]["ms"], rows[s]["predicted_ms"]) if s in rows else None for s in sizes]
                 last = next(p[0] for p in reversed(points) if p)
                 series.append((f"batch {batch}: {ms(last)} ms", points))
             panels[title(network)] = series
-        kinds = ", ".join(sorted({k for b in found.values() for _, k, _ in b}))
+        kinds = ", ".join(sorted({k for b in found.values() for _, k, _, _ in b}))
         ticks = [str(bytes_of(s) >> 20) for s in sizes]
         return chart.svg(panels, ticks, f"Latency, relative to the plan without workspace; {kinds}",
                          "Latency over workspace on a GPU")

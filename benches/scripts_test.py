@@ -101,7 +101,7 @@ class Reports(unittest.TestCase):
         report.update(self.root, self.results, False)
         self.assertEqual(report.update(self.root, self.results, True), [])
         text = self.read("performance.md")
-        self.assertIn("| ResNet-50 | f16 | 8 | 8.000 (7.200) | 7.200 (6.480) | 6.000 (5.400) | 512.0 MiB |", text)
+        self.assertIn("| ResNet-50 | X | f16 | 8 | 8.000 (7.200) | 7.200 (6.480) | 6.000 (5.400) | 512.0 MiB |", text)
         self.assertTrue(text.startswith("a\n") and text.endswith("<!-- end -->\nz\n") and "old" not in text)
         root = xml.etree.ElementTree.fromstring(self.read("workspace-gpu.svg"))
         words = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
@@ -166,7 +166,7 @@ class Suite(unittest.TestCase):
             with open(os.path.join(folder, "onnx-suite.json"), "w") as f:
                 json.dump(record, f)
             text = report.Report(folder).onnx_suite()
-        self.assertIn("| node | 8 | 5 | 1 | 2 |", text)
+        self.assertIn("| node | CPU, 1999-01-01 | 8 | 5 | 1 | 2 |", text)
         self.assertIn("| strings | 2 |", text)
         self.assertIn("1999-01-01", text)
 

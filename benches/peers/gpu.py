@@ -193,7 +193,8 @@ class Run:
                     if isinstance(figures, Failed):
                         raise figures
                     [y, *_] = self.program.run(plans[w], {"input": x}, os.path.join(folder, f"out-{engine}-{w}"))
-                    keep = ("build_s", "tune_seconds", "measured", "reused", "rejected", "workspace_used", "steps")
+                    keep = ("build_s", "tune_seconds", "compile_seconds", "reference_seconds", "check_seconds", "race_seconds",
+                            "measured", "reused", "rejected", "workspace_used", "steps")
                     row.update({"refined": figures["refined"]} if "refined" in figures else {})
                     self.put(row, **{k: figures[k] for k in keep}, predicted_ms=figures["predicted_us"] / 1e3,
                              relative_l2=c.error(np.load(y).astype(np.float64)))
