@@ -21,7 +21,7 @@ DOCUMENTS = ("README.md", "docs/performance.md", "docs/research.md", "docs/selec
 BLOCK = re.compile(r"(<!-- figures: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.S)
 
 NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16", "mobilenet_v2": "MobileNetV2", "efficientnet_b0": "EfficientNet-B0",
-            "vit_b_16": "ViT-B/16", "yolox_s": "YOLOX-S", "densenet121": "DenseNet-121"}
+            "vit_b_16": "ViT-B/16", "yolox_s": "YOLOX-S", "inception_v3": "Inception-v3", "densenet121": "DenseNet-121"}
 PEERS = {
     "torch_compile": "torch.compile, reduce-overhead",
     "torch_max_autotune": "torch.compile, max-autotune",
@@ -69,7 +69,8 @@ class Report:
             "solver": self.solver(),
             "churn": self.churn(),
             "gpu-budget": self.front("gpu-budget"),
-            "cpu-budget": self.front("cpu-budget"),
+            "cpu-budget": self.front("cpu-budget", ("resnet50", "vgg16")),
+            "fronts": self.fronts(),
             "cpu-workspace": self.cpu_workspace(),
             "gpu-machines": self.gpu_machines(),
             "gpu-peers": self.gpu_peers(),
@@ -313,10 +314,27 @@ class Report:
                   "front of memory (points)", "optimal"]
         return table(header, lines) if lines else NOTHING
 
-    def front(self, name):
-        """Breakpoints of workspace, predicted and run."""
+    def fronts(self):
+        """What all of the curve is worth, and how far runs are from predictions along it."""
         lines = []
-        for r in (r for r in self.rows(name) if "front" in r):
+        for name, where in (("gpu-budget", "GPU"), ("cpu-budget", "CPU")):
+            for r in (r for r in self.rows(name) if "front" in r):
+                run = [p for p in r["front"] if p.get("measured_us")]
+                if not run:
+                    continue
+                first, last = run[0], run[-1]
+                off = max((p["measured_us"] / p["predicted_us"] - 1 for p in run), key=abs)
+                lines.append([title(r["network"]), f"{where}, {r['type']}", len(r["front"]),
+                              f"{ms(first['measured_us'] / 1e3)} ms", f"{ms(last['measured_us'] / 1e3)} ms",
+                              f"{last['bytes'] / 2**20:.1f} MiB", len(run), f"{off * 100:+.1f} %"])
+        header = ["network", "on", "budgets that matter", "without workspace", "with all", "which is", "plans that were run",
+                  "largest difference of a run from its prediction"]
+        return table(header, lines) if lines else NOTHING
+
+    def front(self, name, networks=()):
+        """Breakpoints of workspace, predicted and run, of some networks or all."""
+        lines = []
+        for r in (r for r in self.rows(name) if "front" in r and (not networks or r["network"] in networks)):
             for p in r["front"]:
                 run = p.get("measured_us")
                 lines.append([title(r["network"]), r["type"], f"{p['bytes'] / 2**10:.0f} KiB", f"{ms(p['predicted_us'] / 1e3)} ms",

@@ -43,7 +43,8 @@ pub enum BuildError {
     },
     /// Open sizes that nobody bound.
     #[error(
-        "the sizes {symbols} are open: give the shapes of {inputs}, with `.shape(..)` or `--shape NAME=1x3x224x224`"
+        "the sizes {symbols} are open: give the shapes of {inputs}, with `.shape(..)` or `--shape NAME=1x3x224x224`, or a range of \
+         them with `.profile(..)` or `--profile NAME=LEAST:USUAL:LARGEST`"
     )]
     Unbound {
         /// The symbols.

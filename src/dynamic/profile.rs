@@ -48,7 +48,12 @@ impl Profile {
         let range = |&n: &usize| SizeRange { min: n as u64, opt: n as u64, max: n as u64 };
         let Some([min, opt, max]) = self.inputs.get(&input.name) else {
             let sizes = fixed.get(&input.name).cloned().or_else(|| input.shape.sizes());
-            let open = || fail(format!("its shape {} is open; give it a range or a shape", input.shape));
+            let open = || {
+                fail(format!(
+                    "its shape {} is open; give it a range in the same profile (`--profile a=..,b=..`) or a shape",
+                    input.shape
+                ))
+            };
             return Ok(sizes.ok_or_else(open)?.iter().map(range).collect());
         };
         let rank = input.shape.rank();

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Builds trained models with Tactician and compares every output with ONNX Runtime's, at two input sizes each.
+"""Builds trained models with Tactician and compares every output with ONNX Runtime's, at two input sizes each; where a model
+can be open, also as one plan for all sizes between them.
 
     cargo xtask models
 
@@ -312,6 +313,37 @@ def ort_session(path, optimised=True, threads=0):
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
+def profile(sets):
+    """Of every input that has several shapes the least, the first and the largest, as the program takes them; nothing where shapes
+    are alike, ranks differ, or an input is given its value."""
+    shapes = {}
+    for inputs in sets:
+        for name, value in inputs.items():
+            shapes.setdefault(name, []).append(value.shape)
+    if any(n in VALUES for n in shapes) or any(len({len(s) for s in of}) > 1 for of in shapes.values()):
+        return {}
+    text = lambda s: "x".join(map(str, s))  # noqa: E731
+    ranges = {n: (tuple(map(min, zip(*of))), of[0], tuple(map(max, zip(*of)))) for n, of in shapes.items()}
+    open_ = {n: r for n, r in ranges.items() if len(set(r)) > 1}
+    return {n: f"{n}={':'.join(map(text, r))}" for n, r in open_.items()}
+
+
+def check_profile(name, path, a, sets, session, options, allowed):
+    """Builds one plan for the shapes of all inputs and runs it on each."""
+    ranges = profile(sets)
+    if not ranges:
+        return
+    names = [o.name for o in session.get_outputs()]
+    fixed = given({k: v for k, v in sets[0].items() if k not in ranges})
+    text, start, worst = ",".join(ranges.values()), time.perf_counter(), 0.0
+    with Plan(a.tactician, path, a.table, {}, [*options, f"--profile={text}", *fixed]) as plan:
+        for inputs in sets:
+            worst = max(worst, worst_error(names, plan.run(inputs, names), session.run(None, inputs)))
+    if not worst <= allowed:
+        raise RuntimeError(f"one plan for all sizes: relative L2 error {worst:.2e}, allowed {allowed:.0e}")
+    print(f"{name} one plan, {text}: relative L2 error {worst:.1e} ({time.perf_counter() - start:.1f} s)", flush=True)
+
+
 def check(name, path, a):
     """Builds a model for all its inputs and compares; the largest errors."""
     program, table, large, errors = a.tactician, a.table, a.large, []
@@ -343,6 +375,7 @@ def check(name, path, a):
             raise RuntimeError(f"{shapes}: relative L2 error {worst:.2e}{against}, allowed {allowed:.0e}")
         took = time.perf_counter() - start
         print(f"{name} {shapes}: relative L2 error {worst:.1e}{against}{said} ({took:.1f} s)", flush=True)
+    check_profile(name, path, a, large_cases(path) if large else CASES[name], session, options, allowed)
     return errors
 
 

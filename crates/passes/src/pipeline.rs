@@ -39,6 +39,7 @@ pub const PIPELINE: &[&dyn Rewrite] = &[
     &MergeReshapes,
     &ConversionPastReshape,
     &TransposeIntoMatMul,
+    &OneHotProduct,
     &Attention,
     &NormFromSteps,
     &ScaleIntoNorm,
