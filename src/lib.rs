@@ -43,7 +43,7 @@ pub use random::random_input;
 pub use record::{RecordError, record_of};
 pub use refine::{RefineOptions, RefineProgress, Refined, Swap};
 pub use session::{Session, SessionError};
-pub use settle::{Settled, time_steps};
+pub use settle::{Beside, Rival, Settled, time_steps};
 pub use tactician_cpu::{CpuDevice, available_isas as isas};
 pub use tactician_cuda as cuda;
 pub use tactician_device::{Device, DeviceError, DeviceInfo, Isa};

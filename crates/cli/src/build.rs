@@ -8,8 +8,8 @@ use tactician::ir::Dim;
 use tactician::passes::FusionPolicy;
 use tactician::report::render;
 use tactician::{
-    Builder, Bytes, HostRegion, Needs, Network, Plan, RefineOptions, Refined, Settled, Tuned, TunedProfiles,
-    record_of, zoo,
+    Builder, Bytes, HostRegion, Needs, Network, Plan, RefineOptions, Refined, Rival, Settled, Tuned,
+    TunedProfiles, record_of, zoo,
 };
 
 use crate::args::{Build, Measuring, Precision};
@@ -203,7 +203,7 @@ struct Report<'a> {
     check: Option<CheckFigures>,
 }
 
-/// The plan beside the one that heuristics alone would give.
+/// The plan beside the one that heuristics alone would give, and the one that fuses all that can be.
 #[derive(Serialize)]
 struct CheckFigures {
     selected_us: f64,
@@ -211,6 +211,10 @@ struct CheckFigures {
     untuned_predicted_us: Option<f64>,
     /// Whether the plan of heuristics was faster and stays.
     untuned_stays: bool,
+    fused_us: Option<f64>,
+    fused_predicted_us: Option<f64>,
+    /// Whether the plan that fuses all was faster and stays.
+    fused_stays: bool,
     /// What each step of the plan takes inside the whole, less what it took alone: the largest differences first.
     residuals: Vec<Residual>,
 }
@@ -236,11 +240,16 @@ impl CheckFigures {
         let mut residuals: Vec<Residual> = s.record.steps.iter().filter_map(of).collect();
         let off = |r: &Residual| (r.inside_us - r.predicted_us).abs();
         residuals.sort_by(|a, b| off(b).total_cmp(&off(a)));
+        let stays = |r| s.stays.as_ref().is_some_and(|(who, _)| *who == r);
+        let (untuned, fused) = (s.of(Rival::Heuristics), s.of(Rival::Fused));
         CheckFigures {
             selected_us: s.selected_us,
-            untuned_us: s.untuned_us,
-            untuned_predicted_us: s.untuned_predicted_us,
-            untuned_stays: s.untuned.is_some(),
+            untuned_us: untuned.map(|b| b.measured_us),
+            untuned_predicted_us: untuned.map(|b| b.predicted_us),
+            untuned_stays: stays(Rival::Heuristics),
+            fused_us: fused.map(|b| b.measured_us),
+            fused_predicted_us: fused.map(|b| b.predicted_us),
+            fused_stays: stays(Rival::Fused),
             residuals,
         }
     }
@@ -327,7 +336,7 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
     };
     let mut plan = settled.as_ref().map_or(plan, |s| s.plan.clone());
     if let Measured::Open(profiles) = &measured {
-        let stays = settled.as_ref().and_then(|s| s.untuned.clone());
+        let stays = settled.as_ref().and_then(|s| Some(s.stays.as_ref()?.1.clone()));
         let selection = match stays.or_else(|| refined.as_ref().map(|r| r.selection.clone())) {
             Some(s) => s,
             None => tuned.select(a.budget())?,
@@ -388,14 +397,24 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
         report.rejected.len()
     ))?;
     if let Some(s) = &settled {
-        let rival = match s.untuned_us {
-            None => "heuristics alone give the same plan".to_owned(),
-            Some(us) if s.untuned.is_some() => {
-                format!("heuristics alone {}, which is faster and stays", micros(us))
-            }
-            Some(us) => format!("heuristics alone {} ({:.2} times)", micros(us), us / s.selected_us),
-        };
-        output::line(format!("measured {} as a whole; {rival}", micros(s.selected_us)))?;
+        let mut text = format!("measured {} as a whole", micros(s.selected_us));
+        for (rival, name) in
+            [(Rival::Heuristics, "heuristics alone"), (Rival::Fused, "fused as far as can be")]
+        {
+            let Some(b) = s.of(rival) else { continue };
+            text += &match s.stays {
+                Some((who, _)) if who == rival => {
+                    format!("; {name} {}, which is faster and stays", micros(b.measured_us))
+                }
+                _ => {
+                    format!("; {name} {} ({:.2} times)", micros(b.measured_us), b.measured_us / s.selected_us)
+                }
+            };
+        }
+        if s.of(Rival::Heuristics).is_none() {
+            text += "; heuristics alone give the same plan";
+        }
+        output::line(text)?;
         for r in CheckFigures::new(s).residuals.iter().take(3) {
             let (inside, alone) = (micros(r.inside_us), micros(r.predicted_us));
             output::line(format!(
