@@ -49,7 +49,10 @@ impl Split {
             return Split { rows: 1, columns: 1 };
         }
         let want = (threads * 4).div_ceil(products.max(1));
-        let columns = want.min(n.div_ceil(panel(lanes) * 4));
+        // Every part of rows reads all of its columns' right matrix: where that is the larger one, columns are split first, down
+        // to single panels.
+        let least = if n > m { 1 } else { 4 };
+        let columns = want.min(n.div_ceil(panel(lanes) * least));
         let rows = want.div_ceil(columns).min(RowTiles::new(m, lanes).count);
         Split { rows, columns }
     }
@@ -198,5 +201,19 @@ impl<R: Right> Product<'_, R> {
             // SAFETY: this part's outputs.
             finish.apply(at, unsafe { self.out.slice(at, step) }, operands);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_larger_matrix_is_read_once() {
+        // A layer of a small transformer, and the last convolution of a network as a product.
+        assert_eq!(Split::new(52, 384, 16, 1, 2), Split { rows: 1, columns: 8 });
+        let many_filters = Split::new(512, 49, 16, 1, 2);
+        assert!(many_filters.columns == 1 && many_filters.rows > 1, "{many_filters:?}");
+        assert_eq!(Split::new(52, 384, 16, 1, 1).parts(), 1);
     }
 }
