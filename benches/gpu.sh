@@ -9,6 +9,7 @@
 # by itself; these variables change how:
 #
 #     CORRECT_SECONDS SANITIZE_SECONDS TIME_SECONDS KNOB_SECONDS BENCH_SECONDS    the most that a part may take
+#     TACTICIAN_ONNX_SUITE   the data of the ONNX suite (docs/onnx.md), which is left out without it
 #     TIME_ARGS KNOB_ARGS    options of benches/peers/gpu.py and benches/knob.py, such as "--engines tactician"
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -56,10 +57,15 @@ for w in $what; do
     correct)
         part "${CORRECT_SECONDS:-300}"
         step 20 devices bundle/tactician devices
-        # Every test program but the long one, which comes last.
+        # Every test program but the long ones, which come last.
         for t in bundle/test-*; do
-            [ "$t" = bundle/test-tactics ] || step 120 "$t" env TACTICIAN_TEST_DEVICE=cuda "$t" --test-threads=1
+            case $t in
+            bundle/test-tactics | bundle/test-onnx_suite) ;;
+            *) step 120 "$t" env TACTICIAN_TEST_DEVICE=cuda "$t" --test-threads=1 ;;
+            esac
         done
+        # It has options of its own.
+        [ -z "${TACTICIAN_ONNX_SUITE:-}" ] || step 240 onnx_suite bundle/test-onnx_suite --device cuda
         step 240 tactics env TACTICIAN_TEST_DEVICE=cuda bundle/test-tactics --test-threads=4
         ;;
     sanitize)

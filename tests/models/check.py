@@ -328,12 +328,11 @@ def profile(sets):
     return {n: f"{n}={':'.join(map(text, r))}" for n, r in open_.items()}
 
 
-def check_profile(name, path, a, sets, session, options, allowed):
+def check_profile(name, path, a, sets, session, names, options, allowed):
     """Builds one plan for the shapes of all inputs and runs it on each."""
     ranges = profile(sets)
     if not ranges:
         return
-    names = [o.name for o in session.get_outputs()]
     fixed = given({k: v for k, v in sets[0].items() if k not in ranges})
     text, start, worst = ",".join(ranges.values()), time.perf_counter(), 0.0
     with Plan(a.tactician, path, a.table, {}, [*options, f"--profile={text}", *fixed]) as plan:
@@ -353,7 +352,8 @@ def check(name, path, a):
     names = [o.name for o in session.get_outputs()]
     allowed = ALLOWED_SHORT.get(a.precision, ALLOWED_LARGE if large else ALLOWED)
     options = ["--device", a.device, "--precision", a.precision]
-    for i, inputs in enumerate(large_cases(path) if large else CASES[name]):
+    sets = large_cases(path) if large else CASES[name]
+    for i, inputs in enumerate(sets):
         start = time.perf_counter()
         # What is measured and chosen is the first size's; others are fused without measuring every way, which is quicker.
         with Plan(program, path, table, inputs, [*options, *(["--fusion", "greedy"] if i else [])]) as plan:
@@ -375,7 +375,7 @@ def check(name, path, a):
             raise RuntimeError(f"{shapes}: relative L2 error {worst:.2e}{against}, allowed {allowed:.0e}")
         took = time.perf_counter() - start
         print(f"{name} {shapes}: relative L2 error {worst:.1e}{against}{said} ({took:.1f} s)", flush=True)
-    check_profile(name, path, a, large_cases(path) if large else CASES[name], session, options, allowed)
+    check_profile(name, path, a, sets, session, names, options, allowed)
     return errors
 
 

@@ -24,7 +24,7 @@ fn keeps_a_table<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> bool {
     })
 }
 
-/// How often the program has been started for this work, if it may start again.
+/// Whether the program may start again, after so many times.
 fn may_restart(e: &CliError, keeps_a_table: bool, count: u32) -> bool {
     let fault = matches!(e, CliError::Build(BuildError::Tune(TuneError::Fault { .. })));
     fault && keeps_a_table && count < MOST

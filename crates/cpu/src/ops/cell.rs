@@ -47,35 +47,31 @@ pub(crate) fn store(t: DType, bytes: &mut [u8], i: usize, cell: u64) {
     bytes[i * n..(i + 1) * n].copy_from_slice(&raw.to_le_bytes()[..n]);
 }
 
+/// Evaluates `$body`, a loop over cells, with the type known outside of it: compiled once for each type that is not narrow.
+macro_rules! by_type {
+    ($t:ident => $body:expr) => {
+        by_type!($t => $body; F32, F16, BF16, F64, I8, I16, I32, I64, U8, U16, U32, U64, Bool)
+    };
+    ($t:ident => $body:expr; $($one:ident),*) => {
+        match $t {
+            $(DType::$one => { let $t = DType::$one; $body })*
+            _ => $body,
+        }
+    };
+}
+
 /// Reads elements from `at` on, one for each cell, `stride` apart.
 pub(crate) fn load_run(t: DType, bytes: &[u8], at: usize, stride: usize, out: &mut [u64]) {
     if stride == 0 {
         return out.fill(load(t, bytes, at));
     }
-    /// The type is known outside of the loop.
-    macro_rules! each {
-        ($($t:ident),*) => {
-            match t {
-                $(DType::$t => run(out, |i| load(DType::$t, bytes, at + i * stride)),)*
-                t => run(out, |i| load(t, bytes, at + i * stride)),
-            }
-        };
-    }
-    each!(F32, F16, BF16, F64, I8, I16, I32, I64, U8, U16, U32, U64, Bool);
+    by_type!(t => run(out, |i| load(t, bytes, at + i * stride)));
 }
 
 /// Writes a cell to each element from `at` on.
 pub(crate) fn store_run(t: DType, bytes: &mut [u8], at: usize, cells: &[u64]) {
     let bytes = &mut bytes[at * t.size()..][..cells.len() * t.size()];
-    macro_rules! each {
-        ($($t:ident),*) => {
-            match t {
-                $(DType::$t => cells.iter().enumerate().for_each(|(i, &c)| store(DType::$t, bytes, i, c)),)*
-                t => cells.iter().enumerate().for_each(|(i, &c)| store(t, bytes, i, c)),
-            }
-        };
-    }
-    each!(F32, F16, BF16, F64, I8, I16, I32, I64, U8, U16, U32, U64, Bool);
+    by_type!(t => cells.iter().enumerate().for_each(|(i, &c)| store(t, bytes, i, c)));
 }
 
 /// Converts each cell, as [`cast`] does.
@@ -100,16 +96,7 @@ pub(crate) fn cast_run(from: DType, to: DType, a: &[u64], out: &mut [u64]) {
 
 /// Brings all cells into the range or precision of their type.
 fn normal_run(t: DType, cells: &mut [u64]) {
-    macro_rules! each {
-        ($($t:ident),*) => {
-            match t {
-                DType::F64 | DType::I64 | DType::U64 => {}
-                $(DType::$t => cells.iter_mut().for_each(|c| *c = normal(DType::$t, *c)),)*
-                t => cells.iter_mut().for_each(|c| *c = normal(t, *c)),
-            }
-        };
-    }
-    each!(F32, F16, BF16, I8, I16, I32, U8, U16, U32);
+    by_type!(t => cells.iter_mut().for_each(|c| *c = normal(t, *c)));
 }
 
 #[inline(always)]
