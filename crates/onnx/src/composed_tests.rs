@@ -60,7 +60,39 @@ fn gathers_by_tuples() {
     let place = |b: usize, (h, w): (usize, usize), c| f64::from(at(((b * 3 + h) * 4 + w) * 2 + c));
     let want = (0..2).flat_map(|b| (0..2).map(move |c| place(b, [(0, 3), (2, 1)][b], c)));
     near(&got, &[2, 2], &want.collect::<Vec<_>>());
-    assert!(refused(&["3", "4"], vec![indices], vec![n]).contains("do not fit"));
+    assert!(refused(&["3", "4"], vec![indices.clone()], vec![n]).contains("do not fit"));
+    // Indices of 32 bits, in batches.
+    let cast = with_int(node("Cast", &["i"], "j"), "to", 6);
+    let n = with_int(node("GatherND", &["x", "j"], "y"), "batch_dims", 1);
+    let narrow = run(&[2, 3, 4, 2], vec![indices], vec![cast, n], 17);
+    assert_eq!(narrow, got);
+}
+
+#[test]
+fn refuses_indices_that_are_no_integers() {
+    for op in ["GatherND", "ScatterND"] {
+        let said = refused(
+            &["2", "1"],
+            vec![],
+            vec![node(op, &["x", "x", "x"][..if op == "GatherND" { 2 } else { 3 }], "y")],
+        );
+        assert!(said.contains("expected integers"), "{op}: {said}");
+    }
+}
+
+#[test]
+fn refuses_attention_of_integers() {
+    let cast = with_int(node("Cast", &["x"], "i"), "to", 7);
+    for softcap in [false, true] {
+        let mut n = node("Attention", &["i", "i", "i"], "y");
+        if softcap {
+            n.attribute.push(AttributeProto { name: "softcap".into(), f: Some(2.0), ..Default::default() });
+        }
+        let mut m = model(vec![value("x", &["1", "2", "3", "4"])], vec![], vec![cast.clone(), n], "y");
+        m.opset_import[0].version = 23;
+        let said = graph(&m, ShapeBindings::default()).unwrap_err().to_string();
+        assert!(said.contains("i64"), "{said}");
+    }
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(crate) fn flex_attention<'m>(
     let (k, v) = (repeated_heads(import, k, heads, label)?, repeated_heads(import, v, heads, label)?);
     let mut x = import.add(Op::MatMul(MatMul { trans_a: false, trans_b: true }), &[q, k], label)?;
     let mut e = Expr::identity();
-    let c = e.push(ExprNode::Const(Scalar::float(own, f64::from(scale))));
+    let c = e.push(ExprNode::Const(Scalar::of(own, f64::from(scale))));
     let scaled = e.push(ExprNode::Binary(Binary::Mul, 0, c));
     if precision != own {
         e.push(ExprNode::Cast(precision, scaled));

@@ -46,7 +46,7 @@ pub(super) fn with_constant(
     label: &str,
 ) -> Result<ValueId, String> {
     let mut e = Expr::identity();
-    let c = e.push(ExprNode::Const(Scalar::float(i.ty(x).dtype, c)));
+    let c = e.push(ExprNode::Const(Scalar::of(i.ty(x).dtype, c)));
     e.push(ExprNode::Binary(op, 0, c));
     i.add(Op::Pointwise(e), &[x], label)
 }
@@ -76,8 +76,8 @@ pub(super) fn zero_or_never(
     label: &str,
 ) -> Result<ValueId, String> {
     let mut e = Expr::identity();
-    let zero = e.push(ExprNode::Const(Scalar::float(dtype, 0.0)));
-    let never = e.push(ExprNode::Const(Scalar::float(dtype, f64::NEG_INFINITY)));
+    let zero = e.push(ExprNode::Const(Scalar::of(dtype, 0.0)));
+    let never = e.push(ExprNode::Const(Scalar::of(dtype, f64::NEG_INFINITY)));
     e.push(ExprNode::Select(0, zero, never));
     i.add(Op::Pointwise(e), &[b], label)
 }
@@ -146,7 +146,7 @@ fn mask(i: &mut Import<'_>, n: &Node<'_>, dtype: DType, keys: &Dim) -> Result<Op
             // Keys beyond the mask are left out.
             let mut pads = vec![(0, 0); d.len()];
             pads[d.len() - 1].1 = all - own;
-            let mode = PadMode::Constant(Scalar::float(dtype, f64::NEG_INFINITY));
+            let mode = PadMode::Constant(Scalar::of(dtype, f64::NEG_INFINITY));
             m = i.add(Op::Pad(Pad { pads, mode }), &[m], label)?;
         }
         mask = Some(m);

@@ -134,13 +134,17 @@ impl Compose<'_, '_> {
         self.cast(v, dtype)
     }
 
-    /// Negative integers of `v` count from the end of an axis of `size`.
+    /// Negative integers of `v` count from the end of an axis of `size`. As `i64`, in which every place can be numbered.
     pub(super) fn counted_from_end(&mut self, v: ValueId, size: usize) -> Made {
-        let dtype = self.dtype(v);
+        let ty = self.ty(v);
+        if !ty.dtype.is_int() {
+            return Err(format!("its indices are {ty}, expected integers (i32 or i64)"));
+        }
+        let v = self.cast(v, DType::I64)?;
         let mut e = Expr::empty();
         let x = e.push(ExprNode::Input(0));
-        let zero = e.push(ExprNode::Const(Scalar::int(dtype, 0)));
-        let n = e.push(ExprNode::Const(Scalar::int(dtype, size as i64)));
+        let zero = e.push(ExprNode::Const(Scalar::int(DType::I64, 0)));
+        let n = e.push(ExprNode::Const(Scalar::int(DType::I64, size as i64)));
         let negative = e.push(ExprNode::Binary(Binary::Lt, x, zero));
         let moved = e.push(ExprNode::Binary(Binary::Add, x, n));
         e.push(ExprNode::Select(negative, moved, x));

@@ -68,10 +68,6 @@ fn gather_nd(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     if batch > 1 {
         let starts: Vec<i64> = (0..batch as i64).map(|k| k * plane as i64).collect();
         let starts = c.ints(&[batch, 1, 1], &starts)?;
-        let starts = {
-            let to = c.dtype(at);
-            c.cast(starts, to)?
-        };
         at = c.binary(Binary::Add, at, starts)?;
     }
     let at = c.reshape(at, &[batch * tuples])?;

@@ -105,7 +105,9 @@ impl Math<'_> {
         let value = of(x.value);
         let (low, high) = (x.value - x.error, x.value + x.error);
         let mut spread = 0.0f64;
-        for p in [low, high, 0.0f64.clamp(low, high), f64::from(f.alpha).clamp(low, high)] {
+        // Unlike `clamp`, these take an interval that is no number.
+        let inside = |v: f64| v.max(low).min(high);
+        for p in [low, high, inside(0.0), inside(f64::from(f.alpha))] {
             spread = spread.max((of(p) - value).abs());
         }
         // Cancellation inside the function is relative to what it subtracts.

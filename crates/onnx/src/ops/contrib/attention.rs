@@ -65,8 +65,8 @@ fn filtered(i: &mut Import<'_>, m: ValueId, dtype: DType, filter: f32, label: &s
     let x = e.push(ExprNode::Input(0));
     let zero = e.push(ExprNode::Const(Scalar::of(from, 0.0)));
     let seen = e.push(ExprNode::Binary(Binary::Gt, x, zero));
-    let nothing = e.push(ExprNode::Const(Scalar::float(dtype, 0.0)));
-    let filter = e.push(ExprNode::Const(Scalar::float(dtype, f64::from(filter))));
+    let nothing = e.push(ExprNode::Const(Scalar::of(dtype, 0.0)));
+    let filter = e.push(ExprNode::Const(Scalar::of(dtype, f64::from(filter))));
     e.push(ExprNode::Select(seen, nothing, filter));
     i.add(Op::Pointwise(e), &[m], label)
 }
