@@ -1,14 +1,15 @@
 //! Simplifies pointwise expressions and drops operands that they need not read.
 
 use tactician_ir::{
-    Binary, Change, DType, Expr, ExprId, ExprNode, Graph, NodeId, Op, Patch, PatchValue, Unary, ValueId,
+    Binary, Change, DType, Expand, Expr, ExprId, ExprNode, Graph, NodeId, Op, Patch, PatchValue, Unary,
+    ValueId,
 };
 
 use crate::pipeline::Rewrite;
 use crate::util::{pointwise, splat};
 
 /// Inside a pointwise node: constants of one value move into the expression, an operand read twice is read
-/// once, operands not read go (where the shape does not depend on them); `x + 0`, `x - 0`, `x · 1`, `x / 1`,
+/// once, operands not read go (where the shape depends on them and one is merely repeated, that is an expansion); `x + 0`, `x - 0`, `x · 1`, `x / 1`,
 /// `x ^ 1`, `-(-x)`, repeated ReLU and absolute value, casts to the same type and selections among equals
 /// become their operand.
 #[derive(Debug)]
@@ -45,8 +46,9 @@ impl Rewrite for SimplifyPointwise {
         if renamed == *expr && kept == inputs {
             return None;
         }
-        // An operand may be there for its shape alone: then all of them stay.
-        replaced(graph, id, renamed, &kept)
+        // An operand may be there for its shape alone: then all of them stay, unless one is merely repeated.
+        replaced(graph, id, renamed.clone(), &kept)
+            .or_else(|| if renamed.is_identity() { expanded(graph, id, *kept.first()?) } else { None })
             .or_else(|| if simple == *expr { None } else { replaced(graph, id, simple, inputs) })
     }
 }
@@ -55,6 +57,14 @@ fn replaced(graph: &Graph, id: NodeId, expr: Expr, inputs: &[ValueId]) -> Option
     let operands: Vec<PatchValue> = inputs.iter().map(|&v| v.into()).collect();
     let mut patch = Patch::new(graph);
     let new = patch.add(Op::Pointwise(expr), &operands, &graph.node(id).name).ok()?;
+    patch.replace(id.value(), new).ok()?;
+    Some(patch.finish())
+}
+
+fn expanded(graph: &Graph, id: NodeId, operand: ValueId) -> Option<Change> {
+    let shape = graph.ty(id.value()).shape.clone();
+    let mut patch = Patch::new(graph);
+    let new = patch.add(Op::Expand(Expand { shape }), &[operand.into()], &graph.node(id).name).ok()?;
     patch.replace(id.value(), new).ok()?;
     Some(patch.finish())
 }

@@ -77,7 +77,7 @@ fn constants_of_one_value_move_in() {
 fn an_operand_that_gives_the_shape_stays() {
     let mut g = Graph::new("t");
     let x = input(&mut g, "x", &[3]);
-    let k = filled(&mut g, &[4, 1], 1.0);
+    let k = filled(&mut g, &[4, 1], 2.0);
     let y = binary(&mut g, Binary::Mul, x, k);
     g.mark_output("y", y);
     let after = check(NAME, &g);
@@ -105,4 +105,15 @@ fn constants_of_many_values_and_constant_nodes_stay() {
     g.mark_output("y", y);
     g.mark_output("z", z);
     unchanged(NAME, &g);
+}
+
+#[test]
+fn what_is_merely_repeated_is_an_expansion() {
+    let mut g = Graph::new("t");
+    let x = input(&mut g, "x", &[]);
+    let ones = g.add_constant("ones", Tensor::new(&[3], &[1f32; 3]).unwrap());
+    let y = g.add(Op::Pointwise(Expr::binary(Binary::Mul)), &[x, ones], "e").unwrap();
+    g.mark_output("y", y);
+    let after = check(NAME, &g);
+    assert!(matches!(after.node(after.outputs()[0].1.node()).op, Op::Expand(_)));
 }
