@@ -20,7 +20,6 @@ mod network;
 mod paper;
 mod policies;
 mod random;
-mod recent;
 mod record;
 mod refine;
 mod regions;
@@ -43,11 +42,12 @@ pub use random::random_input;
 pub use record::{RecordError, record_of};
 pub use refine::{RefineOptions, RefineProgress, Refined, Swap};
 pub use session::{Session, SessionError};
+
 pub use settle::{Beside, Rival, Settled, time_steps};
 pub use tactician_cpu::{CpuDevice, available_isas as isas};
 pub use tactician_cuda as cuda;
 pub use tactician_device::{Device, DeviceError, DeviceInfo, Isa};
-pub use tactician_onnx::ImportError;
+pub use tactician_onnx::{ImportError, StageError};
 pub use tactician_passes as passes;
 pub use tactician_passes::{
     FusionPolicy, Greedy, IoSaved, Largest, NoFusion, POLICIES, TensorRt, policy_named,

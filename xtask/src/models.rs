@@ -15,6 +15,8 @@ const PACKAGES: [&str; 3] = ["onnxruntime==1.32.0", "numpy>=2,<3", "pillow>=10.1
 struct Options {
     /// The folder of models that `tests/models/export.py` made.
     large: Option<String>,
+    /// The folder of models that `tests/models/architectures.py` made.
+    run: Option<String>,
     /// Times instead of checking.
     time: bool,
     /// Models by name, or all.
@@ -26,10 +28,13 @@ fn options(args: &[String]) -> Result<Options> {
     let mut args = args.iter();
     while let Some(a) = args.next() {
         match a.as_str() {
-            "--large" => {
-                let folder = args.next().context("--large needs the folder that export.py wrote")?;
+            "--large" | "--run" => {
+                let folder =
+                    args.next().with_context(|| format!("{a} needs the folder of the exported models"))?;
                 let folder = std::fs::canonicalize(folder).with_context(|| format!("no folder {folder}"))?;
-                out.large = Some(folder.to_str().context("the folder's name is no text")?.to_owned());
+                let folder = folder.to_str().context("the folder's name is no text")?.to_owned();
+                let which = if a == "--run" { &mut out.run } else { &mut out.large };
+                *which = Some(folder);
             }
             "--time" => out.time = true,
             _ if a.starts_with('-') => bail!("`models` has no option {a}"),
@@ -56,7 +61,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         python("installing ONNX Runtime", &args, &packages)?;
     }
     let script = |name: &str| format!("{ROOT}/tests/models/{name}");
-    if o.large.is_none() || o.time {
+    if o.large.is_none() && o.run.is_none() || o.time {
         python("fetching the models", &[&script("fetch.py"), &folder], &packages)?;
     }
     let program = format!("{target}/release/tactician");
@@ -64,13 +69,14 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let (check, latency) = (script("check.py"), script("latency.py"));
     let out = format!("{ROOT}/benches/results/cpu-models.json");
     let mut args = vec!["--tactician", &program, "--table", &table];
-    match (&o.large, o.time) {
-        (large, true) => {
+    match (&o.run, &o.large, o.time) {
+        (Some(run), ..) => drop(args.splice(..0, [check.as_str(), "--run", "--models", run])),
+        (None, large, true) => {
             args.splice(..0, [latency.as_str(), "--models", &folder, "--out", &out]);
             args.extend(large.iter().flat_map(|l| ["--large", l]));
         }
-        (Some(large), false) => drop(args.splice(..0, [check.as_str(), "--large", "--models", large])),
-        (None, false) => drop(args.splice(..0, [check.as_str(), "--models", &folder])),
+        (None, Some(large), false) => drop(args.splice(..0, [check.as_str(), "--large", "--models", large])),
+        (None, None, false) => drop(args.splice(..0, [check.as_str(), "--models", &folder])),
     }
     args.extend(o.names.iter().map(String::as_str));
     python("the models", &args, &packages)

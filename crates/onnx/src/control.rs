@@ -8,7 +8,7 @@ use tactician_ir::{
 };
 
 use crate::flex::flex_attention;
-use crate::import::{Import, Val};
+use crate::import::{Import, NESTED_NODES, Val};
 use crate::node::Node;
 use crate::proto::GraphProto;
 use crate::walk::{Scope, walk};
@@ -25,6 +25,9 @@ pub(crate) const OPERATORS: &[(&str, ControlImporter)] = &[
     ("SequenceMap", sequence_map),
     ("ai.onnx.preview.FlexAttention", flex_attention),
 ];
+
+/// Most nodes that a loop becomes where it can also be run step by step.
+const UNROLLED_NODES: usize = 4000;
 
 /// The importer of an operator with nested graphs.
 pub(crate) fn importer(op: &str) -> Option<ControlImporter> {
@@ -88,7 +91,8 @@ fn branches<'m>(import: &mut Import<'_>, n: &Node<'m>, scope: &Scope<'_, 'm>) ->
         if ta != tb {
             return Err(format!(
                 "its condition depends on data, and its branches give {ta} and {tb}; they must agree, or the \
-                 condition must be known (if an input decides it, give the input its value: --value NAME=NUMBERS)"
+                 condition must be known (if an input decides it, give the input its value: --value NAME=NUMBERS), \
+                 or the model be run step by step"
             ));
         }
         let mut e = Expr::empty();
@@ -141,11 +145,13 @@ fn unrolled_loop<'m>(
     let inner = n.graph("body")?;
     let most = match n.known_ints(0, import)? {
         Some(l) => *l.first().ok_or("its number of steps is an empty tensor")?,
-        None if n.given(0) => return Err("its number of steps depends on data".into()),
+        None if n.given(0) => {
+            return Err("its number of steps depends on data; run the model step by step".into());
+        }
         None => i64::MAX,
     };
-    let unknown =
-        "whether it goes on depends on data; only loops whose steps can be counted at import are unrolled";
+    let unknown = "whether it goes on depends on data; only loops whose steps can be counted at import are unrolled, \
+        others need the model to be run step by step";
     let mut go = match n.given(1) {
         true => import.known_bool(n.val(1)?).ok_or(unknown)?,
         false => true,
@@ -155,6 +161,7 @@ fn unrolled_loop<'m>(
     let collected = (inner.output.len()).checked_sub(1 + carried).ok_or("its graph has too few outputs")?;
     let mut steps: Vec<Vec<ValueId>> = vec![Vec::new(); collected];
     let mut step = 0;
+    let most_nodes = most_nodes(import, n);
     let one_step = |import: &mut Import<'_>, step: i64, state: Vec<Val>| {
         let constant = |import: &mut Import<'_>, t| Val::Tensor(import.constant(n.label, t));
         let number = constant(import, Tensor::scalar(step));
@@ -163,6 +170,9 @@ fn unrolled_loop<'m>(
         body(import, inner, scope, inputs).map(Vec::into_iter)
     };
     while go && step < most {
+        if (step as usize + 1).saturating_mul(inner.node.len()) > most_nodes {
+            return Err(format!("its steps have more than {most_nodes} nodes in all"));
+        }
         let mut results = one_step(import, step, state)?;
         let condition = results.next().ok_or("its graph has no outputs")?;
         go = import.known_bool(&condition).ok_or(unknown)?;
@@ -184,6 +194,16 @@ fn unrolled_loop<'m>(
         state.push(stacked(import, list, like, 0, n.label)?);
     }
     Ok(state)
+}
+
+/// Most nodes that a loop may become: fewer where it can also be run step by step, which is quicker for a long one.
+fn most_nodes(import: &Import<'_>, n: &Node<'_>) -> usize {
+    let has_lists = n.inputs.iter().flatten().any(|v| matches!(v, Val::Sequence(_) | Val::Nothing));
+    let can_be_called = crate::stages::can_be_called(&n.proto.op_type, import.opset);
+    match import.staging.is_some() && import.active.is_empty() && can_be_called && !has_lists {
+        true => UNROLLED_NODES,
+        false => NESTED_NODES,
+    }
 }
 
 fn tensors(
@@ -305,6 +325,10 @@ fn scan<'m>(
         }
     }
     let count = count.unwrap_or(0);
+    let (nodes, most_nodes) = ((count as usize).saturating_mul(inner.node.len()), most_nodes(import, n));
+    if nodes > most_nodes {
+        return Err(format!("its steps have more than {most_nodes} nodes in all"));
+    }
     let mut steps: Vec<Vec<ValueId>> = vec![Vec::new(); collects.len()];
     for step in 0..count {
         let mut given = state;

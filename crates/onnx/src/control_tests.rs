@@ -9,7 +9,7 @@ use crate::ShapeBindings;
 use crate::proto::*;
 use crate::tests::*;
 
-fn nested(nodes: Vec<NodeProto>, inputs: &[&str], outputs: &[&str]) -> GraphProto {
+pub(crate) fn nested(nodes: Vec<NodeProto>, inputs: &[&str], outputs: &[&str]) -> GraphProto {
     let named = |n: &&str| value(n, &[]);
     GraphProto {
         node: nodes,
@@ -19,7 +19,7 @@ fn nested(nodes: Vec<NodeProto>, inputs: &[&str], outputs: &[&str]) -> GraphProt
     }
 }
 
-fn with_graph(mut n: NodeProto, name: &str, g: GraphProto) -> NodeProto {
+pub(crate) fn with_graph(mut n: NodeProto, name: &str, g: GraphProto) -> NodeProto {
     n.attribute.push(AttributeProto { name: name.into(), g: Some(g), ..Default::default() });
     n
 }

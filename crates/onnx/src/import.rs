@@ -10,12 +10,12 @@ use crate::function::Functions;
 use crate::inputs::{Given, element};
 use crate::model::Model;
 use crate::proto::{FunctionProto, NodeProto};
-use crate::stage::{Fed, Stage, Staging, Wanted};
+use crate::stages::{Fed, Stage, Staging, Wanted};
 use crate::tensor;
 use crate::walk::{Scope, check_operators, walk};
 
 /// Largest result of constant operands that is computed while importing: shape arithmetic stays far below.
-const FOLD_ELEMENTS: usize = 1 << 16;
+pub(crate) const FOLD_ELEMENTS: usize = 1 << 16;
 
 /// What a name in the model stands for.
 #[derive(Clone, Debug)]
@@ -207,7 +207,7 @@ fn all(
 ) -> Result<Stage, ImportError> {
     let proto = model.proto.graph.as_ref().expect("checked when the model was read");
     let mut import = Import::new(model, if proto.name.is_empty() { "network" } else { &proto.name });
-    import.staging = fed.map(|fed| Staging { fed, steps: Vec::new() });
+    import.staging = fed.map(|fed| Staging::new(model, fed));
     check_operators(&proto.node, &import.functions)?;
 
     let mut scope = Scope::new(None);
@@ -252,7 +252,7 @@ fn all(
     if !failed.is_empty() {
         return Err(ImportError::Unsupported { nodes: failed });
     }
-    if let Some(part) = Staging::part(&mut import, &scope, &taken)? {
+    if let Some(part) = Staging::part(&mut import, &scope, proto, &taken)? {
         return Ok(Stage::Part(part));
     }
     for o in &proto.output {

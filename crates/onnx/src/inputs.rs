@@ -98,13 +98,7 @@ impl ShapeBindings {
             if given.len() != shape.rank() {
                 return Err(misfit(i, &i.name, given));
             }
-            for (d, &n) in shape.dims().iter().zip(given) {
-                let mut names = BTreeSet::new();
-                d.symbols(&mut names);
-                for name in names {
-                    symbols.entry(name).or_insert(n);
-                }
-            }
+            bind(shape, given, &mut symbols);
         }
         inputs.iter().map(|i| self.one(i, &symbols)).collect()
     }
@@ -121,11 +115,16 @@ impl ShapeBindings {
         if !i.is_sequence() {
             let shape = match (self.sizes.get(&i.name), &i.shape) {
                 (Some(given), Some(declared)) => {
-                    let shape = declared.bind(symbols);
-                    if shape.sizes().as_ref() != Some(given) {
+                    // Exporters use one symbol for sizes that differ from input to input: it binds within one of them.
+                    let mut own = Symbols::new();
+                    bind(declared, given, &mut own);
+                    let differs = |(d, n): (&Dim, &usize)| d.as_usize().is_some_and(|d| d != *n);
+                    if declared.rank() != given.len()
+                        || declared.bind(&own).dims().iter().zip(given).any(differs)
+                    {
                         return Err(misfit(i, &i.name, given));
                     }
-                    shape
+                    Shape::known(given)
                 }
                 (Some(given), None) => self.ranked(i, &i.name, given)?,
                 (None, Some(declared)) => declared.bind(symbols),
@@ -172,6 +171,17 @@ impl ShapeBindings {
                 let problem = format!("it takes {}, the value given is {}", i.dtype, v.ty());
                 Err(ImportError::Input { name: name.to_owned(), problem })
             }
+        }
+    }
+}
+
+/// Binds the symbols that are sizes by themselves; the first size that a symbol is given counts.
+fn bind(shape: &Shape, given: &[usize], symbols: &mut Symbols) {
+    for (d, &n) in shape.dims().iter().zip(given) {
+        let mut names = BTreeSet::new();
+        d.symbols(&mut names);
+        for name in names.into_iter().filter(|name| *d == Dim::symbol(name)) {
+            symbols.entry(name).or_insert(n);
         }
     }
 }

@@ -202,3 +202,20 @@ fn sparse_tensors_are_filled_with_zeros() {
         assert!(text.contains("`s`") && text.contains(words), "{text}");
     }
 }
+
+#[test]
+fn a_symbol_binds_within_an_input() {
+    let m = model(
+        vec![value("x", &["n", "c"]), value("z", &["n", "n", "2*n"])],
+        vec![],
+        vec![node("Relu", &["x"], "y")],
+        "y",
+    );
+    let x = || ShapeBindings::default().shape("x", &[2, 5]);
+    // Another input may have another `n`: exporters give one name to sizes that differ.
+    assert!(graph(&m, x().shape("z", &[3, 3, 6])).is_ok());
+    for z in [[3, 4, 6], [3, 3, 5]] {
+        let said = graph(&m, x().shape("z", &z)).unwrap_err().to_string();
+        assert!(said.contains("does not fit"), "{said}");
+    }
+}

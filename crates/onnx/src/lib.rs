@@ -18,7 +18,7 @@ mod model;
 mod node;
 mod ops;
 mod proto;
-mod stage;
+mod stages;
 mod tensor;
 mod walk;
 
@@ -26,7 +26,7 @@ pub use data::{Value, read_value};
 pub use error::{ImportError, UnsupportedNode};
 pub use inputs::{ModelInput, ShapeBindings, ValueKind};
 pub use model::Model;
-pub use stage::{Fed, Part, Stage, Step};
+pub use stages::{Backend, Driver, StageError};
 
 /// The operators that are imported, with their domains unless that is ONNX's own, sorted.
 pub fn operators() -> Vec<&'static str> {
@@ -50,5 +50,3 @@ mod function_tests;
 mod inputs_tests;
 #[cfg(test)]
 mod narrow_tests;
-#[cfg(test)]
-mod stage_tests;

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use memmap2::Mmap;
 use prost::Message;
-use tactician_ir::{Graph, Tensor};
+use tactician_ir::{DType, Graph, Tensor};
 
 use crate::error::ImportError;
 use crate::import::domain;
 use crate::inputs::{self, ModelInput, ShapeBindings, ValueKind};
-use crate::proto::{GraphProto, ModelProto, OperatorSetId, TensorProto};
+use crate::proto::{GraphProto, ModelProto, OperatorSetId, TensorProto, ValueInfo};
 use crate::{external, function, import, tensor};
 
 /// Oldest operator set that is read.
@@ -31,6 +31,8 @@ pub struct Model {
     pub(crate) folder: Option<PathBuf>,
     pub(crate) opset: i64,
     inputs: Vec<ModelInput>,
+    /// Whether it is run often, each time with other values: it is the graph of a loop.
+    pub(crate) often: bool,
 }
 
 impl Model {
@@ -119,7 +121,32 @@ impl Model {
             inputs.push(inputs::input(i)?);
         }
         function::check(&proto.functions)?;
-        Ok(Model { bytes, folder, opset, inputs, proto })
+        Ok(Model { bytes, folder, opset, inputs, proto, often: false })
+    }
+
+    /// A nested graph as a model of its own: what it is given and what it reads from around it are its inputs, of these types.
+    pub(crate) fn nested(
+        &self,
+        graph: &GraphProto,
+        types: BTreeMap<String, DType>,
+        output: Vec<ValueInfo>,
+        is_loop: bool,
+    ) -> Model {
+        let graph = GraphProto { input: Vec::new(), output, ..graph.clone() };
+        let input = |(name, dtype)| ModelInput { name, kind: ValueKind::Tensor, dtype, shape: None };
+        Model {
+            bytes: Bytes::new(),
+            proto: ModelProto {
+                graph: Some(graph),
+                functions: self.proto.functions.clone(),
+                opset_import: self.proto.opset_import.clone(),
+                ..ModelProto::default()
+            },
+            folder: self.folder.clone(),
+            opset: self.opset,
+            inputs: types.into_iter().map(input).collect(),
+            often: self.often || is_loop,
+        }
     }
 
     /// The names of its outputs, in order, and what they are.

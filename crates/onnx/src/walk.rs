@@ -6,8 +6,8 @@ use crate::error::{ImportError, UnsupportedNode};
 use crate::function::{self, Functions};
 use crate::import::{Import, Val, label, operator};
 use crate::node::Node;
-use crate::proto::{AttributeProto, FunctionProto, NodeProto};
-use crate::stage::Staging;
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
+use crate::stages::Staging;
 use crate::tensor::sparse_name;
 use crate::{control, ops};
 
@@ -65,7 +65,10 @@ pub(crate) fn walk<'m>(
         let inputs: Vec<Option<Val>> = node.input.iter().map(named).collect();
         let outermost = import.depth == 0;
         import.wanted.take();
-        let poisoned = inputs.iter().flatten().any(|v| matches!(v, Val::Poison));
+        let mut around = BTreeSet::new();
+        captured(node, &mut around);
+        let around = around.into_iter().filter_map(|name| scope.get(name));
+        let poisoned = inputs.iter().flatten().chain(around).any(|v| matches!(v, Val::Poison));
         let results = if let Some(known) =
             Some(()).filter(|_| outermost).and_then(|_| Staging::results(import, node))
         {
@@ -100,22 +103,27 @@ pub(crate) fn walk<'m>(
 }
 
 /// Adds the names that the graphs nested in a node read from outside of them.
-fn captured<'m>(node: &'m NodeProto, out: &mut BTreeSet<&'m str>) {
+pub(crate) fn captured<'m>(node: &'m NodeProto, out: &mut BTreeSet<&'m str>) {
     for graph in node.attribute.iter().filter_map(|a| a.g.as_ref()) {
-        let mut read: BTreeSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
-        for n in &graph.node {
-            read.extend(n.input.iter().map(String::as_str).filter(|n| !n.is_empty()));
-            captured(n, &mut read);
-        }
-        let made = graph.node.iter().flat_map(|n| &n.output).map(String::as_str);
-        let given = graph.input.iter().map(|i| i.name.as_str());
-        let sparse = graph.sparse_initializer.iter().map(sparse_name);
-        let constants = graph.initializer.iter().map(|t| t.name.as_str()).chain(sparse);
-        made.chain(given).chain(constants).for_each(|name| {
-            read.remove(name);
-        });
-        out.append(&mut read);
+        out.append(&mut captured_by(graph));
     }
+}
+
+/// The names that a nested graph reads from outside.
+pub(crate) fn captured_by(graph: &GraphProto) -> BTreeSet<&str> {
+    let mut read: BTreeSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+    for n in &graph.node {
+        read.extend(n.input.iter().map(String::as_str).filter(|n| !n.is_empty()));
+        captured(n, &mut read);
+    }
+    let made = graph.node.iter().flat_map(|n| &n.output).map(String::as_str);
+    let given = graph.input.iter().map(|i| i.name.as_str());
+    let sparse = graph.sparse_initializer.iter().map(sparse_name);
+    let constants = graph.initializer.iter().map(|t| t.name.as_str()).chain(sparse);
+    made.chain(given).chain(constants).for_each(|name| {
+        read.remove(name);
+    });
+    read
 }
 
 /// Refuses all nodes with unknown operators at once, those of the functions that are called included.

@@ -11,6 +11,7 @@ mod file;
 mod growth;
 mod layout;
 mod narrow;
+mod recent;
 mod recurrent;
 mod short;
 
@@ -21,6 +22,7 @@ pub use file::{replaceable, write_file};
 pub use growth::Growth;
 pub use layout::{Layout, ParseLayoutError};
 pub use narrow::{NarrowFloat, narrow_integer};
+pub use recent::Recent;
 pub use recurrent::{
     GateActivation, GateFunction, Recurrent, RecurrentDirection, RecurrentKind, RecurrentOperand,
 };

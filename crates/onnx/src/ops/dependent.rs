@@ -9,6 +9,7 @@ use crate::import::{Import, Val};
 use crate::node::Node;
 
 use super::Importer;
+use super::boxes::{Corners, suppressed};
 
 pub(super) const OPERATORS: &[(&str, Importer)] = &[
     ("NonZero", non_zero),
@@ -207,36 +208,6 @@ fn compress(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     Ok(vec![Val::Tensor(i.constant(n.label, y))])
 }
 
-/// A box by its corners.
-struct Corners {
-    low: [f32; 2],
-    high: [f32; 2],
-}
-
-impl Corners {
-    /// Two opposite corners, or the middle and the sizes.
-    fn new(b: &[f32], middle: bool) -> Corners {
-        let axis = |k: usize| match middle {
-            true => (b[k] - b[k + 2] / 2.0, b[k] + b[k + 2] / 2.0),
-            false => (b[k].min(b[k + 2]), b[k].max(b[k + 2])),
-        };
-        let ((a, b), (c, d)) = (axis(0), axis(1));
-        Corners { low: [a, c], high: [b, d] }
-    }
-
-    fn area(&self) -> f32 {
-        (self.high[0] - self.low[0]) * (self.high[1] - self.low[1])
-    }
-
-    /// Area in common over area together.
-    fn overlap(&self, other: &Corners) -> f32 {
-        let side = |k: usize| (self.high[k].min(other.high[k]) - self.low[k].max(other.low[k])).max(0.0);
-        let common = side(0) * side(1);
-        let together = self.area() + other.area() - common;
-        if together > 0.0 { common / together } else { 0.0 }
-    }
-}
-
 fn non_max_suppression(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let list = all_known(i, n)?;
     let (boxes, scores) = (needed(&list, 0)?, needed(&list, 1)?);
@@ -270,15 +241,7 @@ fn non_max_suppression(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, Str
             let scores = &s[(at * classes + class) * count..][..count];
             let mut order: Vec<usize> = (0..count).filter(|&k| least.is_none_or(|l| scores[k] > l)).collect();
             order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-            let mut kept: Vec<usize> = Vec::new();
-            for k in order {
-                if kept.len() == most {
-                    break;
-                }
-                if kept.iter().all(|&o| corners[o].overlap(&corners[k]) <= overlap) {
-                    kept.push(k);
-                }
-            }
+            let kept = suppressed(&corners, &order, most, overlap);
             chosen.extend(kept.iter().flat_map(|&k| [at as i64, class as i64, k as i64]));
         }
     }

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod attention;
+mod boxes;
 mod compose;
 mod contrib;
 mod conv;

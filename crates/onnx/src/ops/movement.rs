@@ -1,9 +1,11 @@
 //! Operators that move elements.
 
 use tactician_ir::{
-    Concat, Dim, Gather, GatherElements, Op, Pad, PadMode, Reshape, Scalar, Shape, Slice, SliceAxis, ValueId,
+    Concat, Dim, Expand, Gather, GatherElements, Op, Pad, PadMode, Reshape, Scalar, Shape, Slice, SliceAxis,
+    ValueId,
 };
 
+use super::compose::Compose;
 use super::conv::transpose;
 use super::{Importer, one};
 use crate::import::{Import, Val};
@@ -290,18 +292,42 @@ fn blocks(i: &mut Import<'_>, n: &Node<'_>, to_space: bool) -> Result<Vec<Val>, 
     one(i.add(Op::Reshape(Reshape { shape: of(&out) }), &[v], n.label)?)
 }
 
+/// Repeats from which a `Tile` is no concatenation.
+const CONCATENATED: usize = 9;
+
+/// Most parts of a concatenation that a `Tile` becomes where sizes are open.
+const MOST_PARTS: usize = 1024;
+
 fn tile(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let mut v = n.tensor(0, i)?;
     let repeats = n.known_ints(1, i)?.ok_or("its repeats are missing")?;
     if repeats.len() != i.ty(v).rank() {
         return Err(format!("{} repeats for rank {}", repeats.len(), i.ty(v).rank()));
     }
+    let mut c = Compose { import: i, name: n.label };
     for (axis, &r) in repeats.iter().enumerate() {
-        match r {
-            1 => {}
-            2..=1024 => v = i.add(Op::Concat(Concat { axis }), &vec![v; r as usize], n.label)?,
-            other => return Err(format!("{other} repeats are not supported")),
-        }
+        let r = usize::try_from(r).map_err(|_| format!("{r} repeats"))?;
+        let mut dims = c.ty(v).shape;
+        v = match (r, dims.dims()[axis].as_usize(), c.ty(v).sizes()) {
+            (1, _, _) => v,
+            (0, _, _) => c.slice(v, axis, 0, 0)?,
+            (_, Some(1), _) => {
+                dims.0[axis] = Dim::from(r);
+                c.op(Op::Expand(Expand { shape: dims }), &[v])?
+            }
+            (CONCATENATED.., _, Some(sizes)) => {
+                // The same part over and over, along an axis of its own.
+                let outer: usize = sizes[..axis].iter().product();
+                let part: usize = sizes[axis..].iter().product();
+                let apart = c.reshape(v, &[outer, 1, part])?;
+                let apart = c.expand(apart, &[outer, r, part])?;
+                let mut sizes = sizes;
+                sizes[axis] = sizes[axis].checked_mul(r).ok_or("its result is too large")?;
+                c.reshape(apart, &sizes)?
+            }
+            (..=MOST_PARTS, _, _) => c.op(Op::Concat(Concat { axis }), &vec![v; r])?,
+            _ => return Err(format!("{r} repeats of an open size; give the input shapes (--shape)")),
+        };
     }
     one(v)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Things by key, at most so many; the one unused for longest goes first.
-pub(crate) struct Recent<K, V> {
+pub struct Recent<K, V> {
     most: usize,
     /// With the time of the last use.
     things: BTreeMap<K, (V, u64)>,
@@ -11,24 +11,33 @@ pub(crate) struct Recent<K, V> {
 }
 
 impl<K: Ord + Clone, V> Recent<K, V> {
-    pub(crate) fn new(most: usize) -> Recent<K, V> {
+    /// Room for so many.
+    pub fn new(most: usize) -> Recent<K, V> {
         Recent { most, things: BTreeMap::new(), uses: 0 }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many there are.
+    pub fn len(&self) -> usize {
         self.things.len()
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.things.is_empty()
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
         self.things.clear();
     }
 
-    pub(crate) fn contains(&self, key: &K) -> bool {
+    /// Whether there is a thing of a key.
+    pub fn contains(&self, key: &K) -> bool {
         self.things.contains_key(key)
     }
 
     /// The thing of a key, which counts as a use.
-    pub(crate) fn get(&mut self, key: &K) -> Option<&mut V> {
+    pub fn get(&mut self, key: &K) -> Option<&mut V> {
         self.uses += 1;
         let (thing, used) = self.things.get_mut(key)?;
         *used = self.uses;
@@ -36,7 +45,7 @@ impl<K: Ord + Clone, V> Recent<K, V> {
     }
 
     /// Adds a thing, for which another may go.
-    pub(crate) fn insert(&mut self, key: K, thing: V) -> &mut V {
+    pub fn insert(&mut self, key: K, thing: V) -> &mut V {
         if self.things.len() >= self.most && !self.things.contains_key(&key) {
             let oldest = self.things.iter().min_by_key(|(_, (_, used))| *used).map(|(k, _)| k.clone());
             oldest.map(|k| self.things.remove(&k));
