@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tactician_ir::{NodeId, Op, Problem, ValueId};
 use tactician_plan::ALIGNMENT;
 use tactician_select::{Candidate, Instance, Reformat, RegionChoices, ValueChoices};
-use tactician_tactics::{Tactic, untuned};
+use tactician_tactics::{Tactic, estimate, untuned};
 use tactician_tune::Verdict;
 use tactician_types::Layout;
 
@@ -82,14 +82,42 @@ impl Tuned {
         made.flat_map(|(_, p)| self.candidates(p)).map(|c| c.output).collect()
     }
 
-    /// Every tactic that may run a problem, when nothing was measured: one unit of time, more the later heuristics name it.
+    /// [`Tuned::instance`] with times that are guessed, whatever was measured.
+    pub(crate) fn guessed(&self) -> Instance {
+        let mut instance = self.instance().clone();
+        for (region, problem) in instance.regions.iter_mut().zip(&self.problems) {
+            let guesses: BTreeMap<String, f64> =
+                self.unmeasured(problem).into_iter().map(|c| (c.id, c.time_us)).collect();
+            for c in &mut region.candidates {
+                c.time_us = guesses.get(&c.id).copied().unwrap_or(f64::MAX);
+                c.noise_us = 0.0;
+            }
+        }
+        for (value, v) in instance.values.iter_mut().zip(self.value_order()) {
+            let Some(problem) = self.reformats.get(&v) else { continue };
+            let guesses = fastest_changes(self.unmeasured(problem));
+            for (pair, change) in &mut value.reformat {
+                change.time_us = guesses.get(pair).map_or(f64::MAX, |c| c.time_us);
+            }
+        }
+        instance
+    }
+
+    /// Every tactic that may run a problem, when nothing was measured. On a CPU with the times that one guesses; on a GPU one
+    /// unit of time, more the later heuristics name it.
     fn unmeasured(&self, problem: &Problem) -> Vec<Candidate> {
         let order: Vec<String> = untuned(problem, self.device.info()).into_iter().map(|t| t.id).collect();
         let place = |id: &String| order.iter().position(|o| o == id).unwrap_or(order.len());
         let list = self.catalogue.allowed(problem, self.device.info(), &self.tuning);
+        let cpu = self.device.info().cpu();
+        let time = |t: &Tactic| {
+            let place = place(&t.id) as f64 / order.len().max(1) as f64;
+            // Of those that are alike the one that heuristics name first.
+            cpu.map_or(1.0 + place, |cpu| estimate(problem, &t.id, t.view, cpu) * (1.0 + place / 100.0))
+        };
         let candidate = |t: &Tactic| Candidate {
             id: t.id.clone(),
-            time_us: 1.0 + place(&t.id) as f64 / order.len().max(1) as f64,
+            time_us: time(t),
             noise_us: 0.0,
             workspace: t.workspace,
             constants: 0,

@@ -39,8 +39,9 @@ impl Tuned {
         Ok(select_partition(self.instance(), &self.partition(policy)?, budget)?)
     }
 
-    /// What one would run without measuring anything: greedy fusion, and of each region the tactic that heuristics put
-    /// first within the workspace. Layouts are the best for these tactics.
+    /// What one would run without measuring anything: greedy fusion, and of each region the tactic that heuristics choose
+    /// within the workspace. On a CPU those are the tactics and layouts that take the least time by a guess from the sizes of
+    /// problems ([`tactician_tactics::estimate`]); on a GPU the first of the list, and the best layouts for these tactics.
     ///
     /// # Errors
     /// As [`Tuned::select`].
@@ -48,13 +49,22 @@ impl Tuned {
         // The largest number marks what is out of reach.
         let budget = Budget { workspace: budget.workspace.min(u64::MAX - 1), ..budget };
         let partition = self.partition(&Greedy)?;
+        let on_cpu = self.device.info().cpu().is_some();
+        if on_cpu && !self.measured {
+            return Ok(select_partition(self.instance(), &partition, budget)?);
+        }
+        let guess = match on_cpu {
+            true => Some(select_partition(&self.guessed(), &partition, budget)?),
+            false => None,
+        };
         let mut instance = self.instance().clone();
         let mut first: BTreeMap<String, String> = BTreeMap::new();
         for &r in &partition {
             let all = &instance.regions[r].candidates;
             let fits = |id: &str| all.iter().any(|c| c.id == id && c.workspace <= budget.workspace);
             let key = self.problems[r].to_string();
-            let known = first.get(&key).cloned();
+            let guessed = guess.as_ref().and_then(|g| g.chosen.iter().find(|c| c.region == r));
+            let known = guessed.map(|c| all[c.candidate].id.clone()).or_else(|| first.get(&key).cloned());
             let id = known.or_else(|| {
                 let list = untuned(&self.problems[r], self.device.info());
                 list.into_iter().map(|t| t.id).find(|id| fits(id))

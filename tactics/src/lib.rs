@@ -15,6 +15,7 @@ mod cuda;
 mod cudnn;
 mod emission;
 pub mod epilogue;
+mod estimate;
 mod filter;
 mod host;
 pub mod layout;
@@ -25,6 +26,7 @@ mod untuned;
 use std::fmt;
 
 pub use emission::{Arg, Emission, Emit, EmitError, Packed, StepSpec};
+pub use estimate::estimate;
 pub use filter::{ParseFilterError, TacticFilter, library_of};
 pub use repeats::repeats;
 use tactician_device::{CodeSource, DeviceInfo};

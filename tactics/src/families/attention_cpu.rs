@@ -26,17 +26,18 @@ impl Family for AttentionCpu {
     fn tactics(&self, problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
         let (Some(cpu), Some(shape)) = (device.cpu(), shape(problem)) else { return vec![] };
         let dtype = problem.result.dtype;
-        let plain = PlainAttention { dtype, shape: shape.clone() };
-        let mut out: Vec<Tactic> = tactic("attention.cpu/plain".into(), problem, cpu, plain).into_iter().collect();
+        let mut out: Vec<Tactic> = Vec::new();
         if dtype == DType::F32 {
             // Larger blocks than there are queries and keys only take more scratch.
             let useful = |i: usize| i == 0 || BLOCKS[i - 1].0 < shape.queries || BLOCKS[i - 1].1 < shape.keys;
-            out.extend((0..BLOCKS.len()).filter(|&i| useful(i)).filter_map(|i| {
+            // Where nothing is measured, the largest that the workspace allows.
+            out.extend((0..BLOCKS.len()).rev().filter(|&i| useful(i)).filter_map(|i| {
                 let (rows, columns) = BLOCKS[i];
                 let kernel = FlashAttention { shape: shape.clone(), lanes: lanes(cpu), rows, columns };
                 tactic(format!("attention.cpu/flash.q{rows}k{columns}"), problem, cpu, kernel)
             }));
         }
+        out.extend(tactic("attention.cpu/plain".into(), problem, cpu, PlainAttention { dtype, shape }));
         out
     }
 }
