@@ -232,6 +232,11 @@ impl Tensor {
         })
     }
 
+    /// Whether the bytes belong to something else, such as a mapped file.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.data, Data::Shared { .. })
+    }
+
     /// A scalar (rank 0).
     pub fn scalar<T: Element>(value: T) -> Tensor {
         let bytes = bytemuck::bytes_of(&value).to_vec();

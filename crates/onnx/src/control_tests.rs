@@ -198,3 +198,24 @@ fn graphs_that_contain_their_own_names_or_miss_them_are_refused() {
     let text = run(vec![bools("c", 1)], vec![with_graph(n, "else_branch", nested(vec![], &[], &[]))], &[1.0]);
     assert!(text.unwrap_err().contains("cycle"));
 }
+
+#[test]
+fn a_loop_that_makes_too_many_constants_is_refused() {
+    // Each step numbers 2^20 places, 8 MiB; in tests the limit is 64 MiB.
+    let body = nested(
+        vec![node("Range", &["zero", "many", "one"], "r"), node("ReduceSum", &["r"], "s")],
+        &["i", "c"],
+        &["c", "s"],
+    );
+    let scalar = |name: &str, v: i64| {
+        let mut t = longs(name, &[v]);
+        t.dims = vec![];
+        t
+    };
+    let tensors = vec![scalar("zero", 0), scalar("one", 1), scalar("many", 1 << 20), scalar("steps", 20)];
+    let n = with_graph(node("Loop", &["steps", ""], "all"), "body", body);
+    let mut m = model(vec![value("x", &["1"])], tensors, vec![n, node("Neg", &["all"], "y")], "y");
+    m.opset_import[0].version = 13;
+    let said = graph(&m, ShapeBindings::default()).unwrap_err().to_string();
+    assert!(said.contains("MiB"), "{said}");
+}

@@ -44,6 +44,8 @@ pub(crate) struct Import<'m> {
     pub(crate) active: Vec<&'m FunctionProto>,
     /// Nodes inside branches, loops and functions that may still be imported; each counts whenever it is.
     pub(crate) nested: usize,
+    /// Bytes of constants that are not part of the model's file.
+    pub(crate) made: u64,
     /// How deep the present graph is nested.
     pub(crate) depth: usize,
     /// Values that the present node would have to know.
@@ -54,6 +56,9 @@ pub(crate) struct Import<'m> {
 
 /// Most nodes that branches, unrolled loops and functions may have in all.
 pub(crate) const NESTED_NODES: usize = 100_000;
+
+/// Most bytes of constants that are made while a graph is imported, such as those of `Range` in each step of a loop.
+pub(crate) const MADE_BYTES: u64 = if cfg!(any(test, fuzzing)) { 64 << 20 } else { 4 << 30 };
 
 /// How deep graphs and functions may be nested.
 const MOST_DEPTH: usize = 64;
@@ -95,6 +100,9 @@ impl Import<'_> {
 
     /// A constant.
     pub(crate) fn constant(&mut self, name: &str, t: Tensor) -> ValueId {
+        if !t.is_shared() {
+            self.made = self.made.saturating_add(t.bytes().len() as u64);
+        }
         self.graph.add_constant(name, t)
     }
 

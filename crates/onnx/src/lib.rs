@@ -50,3 +50,5 @@ mod function_tests;
 mod inputs_tests;
 #[cfg(test)]
 mod narrow_tests;
+#[cfg(test)]
+mod odd_tests;

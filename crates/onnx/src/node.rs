@@ -99,8 +99,11 @@ impl<'a> Node<'a> {
         import.tensor(&v, self.proto.input.get(i).map_or("", String::as_str))
     }
 
-    /// All operands as tensors.
+    /// All operands as tensors, of which there are some.
     pub(crate) fn tensors(&self, import: &mut Import<'_>) -> Result<Vec<ValueId>, String> {
+        if self.inputs.is_empty() {
+            return Err("it has no operands".into());
+        }
         (0..self.inputs.len()).map(|i| self.tensor(i, import)).collect()
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::error::{ImportError, UnsupportedNode};
 use crate::function::{self, Functions};
-use crate::import::{Import, Val, label, operator};
+use crate::import::{Import, MADE_BYTES, Val, label, operator};
 use crate::node::Node;
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 use crate::stages::Staging;
@@ -63,7 +63,7 @@ pub(crate) fn walk<'m>(
         let named =
             |name: &String| if name.is_empty() { None } else { scope.get(name).filter(there).cloned() };
         let inputs: Vec<Option<Val>> = node.input.iter().map(named).collect();
-        let outermost = import.depth == 0;
+        let (outermost, made) = (import.depth == 0, import.made);
         import.wanted.take();
         let mut around = BTreeSet::new();
         captured(node, &mut around);
@@ -84,9 +84,17 @@ pub(crate) fn walk<'m>(
                 (None, None) => ops::import(import, &n),
             }
         };
+        let results = match import.made > MADE_BYTES {
+            true => Err(format!("the constants made until here take more than {} MiB", MADE_BYTES >> 20)),
+            false => results,
+        };
         let mut results = match results {
             Ok(r) => r.into_iter(),
-            Err(_) if outermost && Staging::step(import, nodes, at, scope) => vec![].into_iter(),
+            Err(_) if outermost && Staging::step(import, nodes, at, scope) => {
+                // What was made for it belongs to nothing.
+                import.made = made;
+                vec![].into_iter()
+            }
             Err(reason) => {
                 failed.push(UnsupportedNode { name: label, op: operator(node), reason });
                 vec![].into_iter()

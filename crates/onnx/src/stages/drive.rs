@@ -21,6 +21,9 @@ const MOST_STAGES: usize = 1000;
 const KEPT: usize = 128;
 const KEPT_OF_LOOPS: usize = 32;
 
+/// Bytes that kept stages may have together: of values that they depend on, and in loops of all values that they compute.
+const ROOM: u64 = 256 << 20;
+
 /// Makes graphs ready, and runs them.
 pub trait Backend {
     /// A graph that is ready.
@@ -111,7 +114,13 @@ impl<R> Driver<R> {
     /// Nothing is imported yet. `constants` are values of inputs, which need not be given then.
     pub fn new(model: Arc<Model>, constants: BTreeMap<String, Tensor>) -> Driver<R> {
         let kept = if model.often { KEPT_OF_LOOPS } else { KEPT };
-        Driver { model, constants, stages: Recent::new(kept), calls: Calls::new() }
+        Driver { model, constants, stages: Recent::new(kept).with_room(ROOM), calls: Calls::new() }
+    }
+
+    /// The type of elements that an input has, where a tensor has another one.
+    pub(super) fn other_type(&self, name: &str, t: &Tensor) -> Option<DType> {
+        let input = self.model.inputs().iter().find(|i| i.name == name)?;
+        (input.dtype != t.dtype()).then_some(input.dtype)
     }
 
     /// How many stages are ready, those of nested graphs included.
@@ -136,7 +145,7 @@ impl<R> Driver<R> {
                 false => Some(self.make(backend, given, &fed)?),
             };
             let made = match new {
-                Some(made) => self.stages.insert(key, made),
+                Some((made, size)) => self.stages.insert_sized(key, made, size),
                 None => self.stages.get(&key).ok_or(StageError::NoProgress)?,
             };
             let value = |name: &str| fed.values.get(name).or_else(|| given.get(name)).cloned();
@@ -167,13 +176,13 @@ impl<R> Driver<R> {
         Err(StageError::TooDeep.into())
     }
 
-    /// Imports the next stage and makes it ready.
+    /// Imports the next stage and makes it ready; with the bytes that it counts for.
     fn make<B: Backend<Ready = R>>(
         &self,
         backend: &B,
         given: &BTreeMap<String, Tensor>,
         fed: &Fed,
-    ) -> Result<Made<R>, B::Error> {
+    ) -> Result<(Made<R>, u64), B::Error> {
         let mut shapes = ShapeBindings::default();
         for (name, t) in given {
             shapes = match fed.asked.contains(name) {
@@ -192,12 +201,16 @@ impl<R> Driver<R> {
             Stage::Whole(graph) => (graph, Vec::new()),
             Stage::Part(part) => (part.graph, part.steps),
         };
+        let all = given.iter().chain(&fed.values);
+        let asked: u64 =
+            all.filter(|(n, _)| fed.asked.contains(*n)).map(|(_, t)| t.bytes().len() as u64).sum();
+        let size = asked + if self.model.often { computed(&graph) } else { 0 };
         let work = match (graph.outputs().is_empty(), self.model.often && is_small(&graph)) {
             (true, _) => Work::Nothing,
             (false, true) => Work::New(graph),
             (false, false) => Work::Ready(backend.ready(graph)?),
         };
-        Ok(Made { work, steps })
+        Ok((Made { work, steps }, size))
     }
 }
 
@@ -223,6 +236,12 @@ impl<R> Work<R> {
             }
         }
     }
+}
+
+/// Bytes of all values that a graph computes and takes.
+fn computed(graph: &Graph) -> u64 {
+    let types = graph.node_ids().filter(|&n| !matches!(graph.node(n).op, Op::Constant(_)));
+    types.flat_map(|n| graph.node(n).outputs()).filter_map(|t| t.bytes()).sum()
 }
 
 /// Whether a graph does so little that interpreting it is quick.

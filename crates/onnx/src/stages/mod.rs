@@ -130,10 +130,13 @@ impl Model {
         };
         let results = ops::import(&mut import, &n).map_err(fail)?;
         let mut out = Vec::new();
-        for (name, v) in node.output.iter().zip(results).filter(|(n, _)| !n.is_empty()) {
-            let Val::Tensor(id) = v else { continue };
-            let t = import.graph.constant(id).cloned();
-            out.push((name.clone(), t.ok_or_else(|| fail("its result is not known".into()))?));
+        for (k, name) in node.output.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
+            let known = match results.get(k) {
+                Some(Val::Tensor(id)) => import.graph.constant(*id).cloned(),
+                Some(_) => None,
+                None => return Err(fail(format!("it has no output {k}, which is called `{name}`"))),
+            };
+            out.push((name.clone(), known.ok_or_else(|| fail("its result is not known".into()))?));
         }
         Ok(out)
     }
@@ -289,6 +292,7 @@ impl<'m> Import<'m> {
             functions: Functions::new(&model.proto.functions),
             active: Vec::new(),
             nested: crate::import::NESTED_NODES,
+            made: 0,
             depth: 0,
             wanted: Wanted::default(),
             staging: None,

@@ -432,3 +432,26 @@ fn with_ints(mut n: NodeProto, name: &str, ints: &[i64]) -> NodeProto {
     n.attribute.push(AttributeProto { name: name.into(), ints: ints.to_vec(), ..Default::default() });
     n
 }
+
+#[test]
+fn outputs_that_an_operator_does_not_have_are_refused() {
+    let mut n = node("NonZero", &["x"], "y");
+    n.output.push("more".into());
+    let m = open(&model(vec![value("x", &["3"])], vec![], vec![n], "y"));
+    let said = refused(&m, &BTreeMap::from([("x".into(), f32s(&[3], &[0., 1., 2.]))]));
+    assert!(said.contains("no output 1"), "{said}");
+}
+
+#[test]
+fn what_a_loop_carries_keeps_its_type() {
+    let body = nested(
+        vec![with(node("Cast", &["a"], "b"), "to", 7), node("Not", &["no"], "go")],
+        &["i", "c", "a"],
+        &["go", "b"],
+    );
+    let nodes =
+        vec![node("IsNaN", &["x"], "no"), with_graph(node("Loop", &["", "", "x"], "y"), "body", body)];
+    let m = open(&model(vec![value("x", &[])], vec![], nodes, "y"));
+    let said = refused(&m, &BTreeMap::from([("x".into(), f32s(&[], &[0.]))]));
+    assert!(said.contains("`a` as f32 first"), "{said}");
+}
