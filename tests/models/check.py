@@ -207,6 +207,9 @@ RUNS = {
     "smart_turn": [noise("input_features", 1, 80, 800), noise("input_features", 2, 80, 800)],
 }
 
+# Those of which no plan is built: their loops have hundreds of steps, or end by themselves.
+STEPWISE = {"slanet", "slanet_plus"}
+
 # What the photos that efficientnet_lite0 is given show, as numbers of ImageNet's classes.
 CLASSES = {285: "Egyptian cat", 967: "espresso", 657: "missile"}
 

@@ -115,7 +115,8 @@ def main():
     # Rows of another machine or version do not belong here.
     same = all(old.get(k) == v for k, v in record.items())
     record.update({k: old[k] if same else empty for k, empty in (("imports", {}), ("rows", []))})
-    models = [(n, os.path.join(a.models, n + ".onnx"), None, check.ALLOWED) for n in check.CASES]
+    sets = {**check.CASES, **{n: v for n, v in check.RUNS.items() if n not in check.STEPWISE}}
+    models = [(n, os.path.join(a.models, n + ".onnx"), None, check.ALLOWED_QUANTISED.get(n, check.ALLOWED)) for n in sets]
     if a.large:
         exported = sorted(f.removesuffix(".npz") for f in os.listdir(a.large) if f.endswith(".npz"))
         paths = [(n, os.path.join(a.large, n + ".onnx")) for n in exported]
@@ -124,7 +125,7 @@ def main():
     for name, path, cases, allowed in models:
         if a.names and name not in a.names:
             continue
-        inputs = (cases or check.CASES[name])[0]
+        inputs = (cases or sets[name])[0]
         if cases:
             record["imports"][name] = imported(a.tactician, path, check.given(inputs))
             save(a.out, record)

@@ -12,6 +12,8 @@ pub struct UnsupportedNode {
     pub op: String,
     /// Why not.
     pub reason: String,
+    /// Whether it only lacks values that a run knows: it can be imported when the model is run stage by stage.
+    pub waits: bool,
 }
 
 impl fmt::Display for UnsupportedNode {
@@ -111,6 +113,9 @@ fn list(nodes: &[UnsupportedNode]) -> String {
     let mut text: String = nodes.iter().take(MOST).map(|n| format!("\n  {n}")).collect();
     if nodes.len() > MOST {
         text += &format!("\n  and {} more", nodes.len() - MOST);
+    }
+    if nodes.iter().all(|n| n.waits) {
+        text += "\nNo plan can be made of it; it may run stage by stage, by `tactician run MODEL` or a `Session`";
     }
     text
 }

@@ -7,7 +7,7 @@ use crate::function::{self, Functions};
 use crate::import::{Import, MADE_BYTES, Val, label, operator};
 use crate::node::Node;
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
-use crate::stages::Staging;
+use crate::stages::{Staging, can_be_called};
 use crate::tensor::sparse_name;
 use crate::{control, ops};
 
@@ -96,7 +96,10 @@ pub(crate) fn walk<'m>(
                 vec![].into_iter()
             }
             Err(reason) => {
-                failed.push(UnsupportedNode { name: label, op: operator(node), reason });
+                let op = operator(node);
+                let lacks = !import.wanted.take().is_empty() || can_be_called(&op, import.opset);
+                let waits = outermost && import.staging.is_none() && lacks;
+                failed.push(UnsupportedNode { name: label, op, reason, waits });
                 vec![].into_iter()
             }
         };
@@ -151,6 +154,7 @@ pub(crate) fn check_operators(nodes: &[NodeProto], functions: &Functions<'_>) ->
                     name: label(n),
                     op,
                     reason: "this operator is not supported".into(),
+                    waits: false,
                 }),
             }
         }

@@ -126,7 +126,7 @@ impl Model {
         let attributes: Vec<_> = node.attribute.iter().map(|a| (a.name.as_str(), a)).collect();
         let n = Node { proto: node, label: &name, inputs: &inputs, attributes: &attributes };
         let fail = |reason: String| ImportError::Unsupported {
-            nodes: vec![UnsupportedNode { name: name.clone(), op: operator(node), reason }],
+            nodes: vec![UnsupportedNode { name: name.clone(), op: operator(node), reason, waits: false }],
         };
         let results = ops::import(&mut import, &n).map_err(fail)?;
         let mut out = Vec::new();

@@ -455,3 +455,19 @@ fn what_a_loop_carries_keeps_its_type() {
     let said = refused(&m, &BTreeMap::from([("x".into(), f32s(&[], &[0.]))]));
     assert!(said.contains("`a` as f32 first"), "{said}");
 }
+
+#[test]
+fn whoever_wants_a_plan_is_told_of_stages() {
+    let m = open(&doubling());
+    let said = m.graph(&ShapeBindings::default()).unwrap_err().to_string();
+    assert!(said.contains("stage by stage"), "{said}");
+    // Not where it would not help.
+    let m = open(&model(
+        vec![value("x", &["2"])],
+        vec![],
+        vec![with(node("Softmax", &["x"], "y"), "axis", 7)],
+        "y",
+    ));
+    let said = m.graph(&ShapeBindings::default()).unwrap_err().to_string();
+    assert!(!said.contains("stage by stage"), "{said}");
+}
