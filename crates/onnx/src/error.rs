@@ -115,7 +115,8 @@ fn list(nodes: &[UnsupportedNode]) -> String {
         text += &format!("\n  and {} more", nodes.len() - MOST);
     }
     if nodes.iter().all(|n| n.waits) {
-        text += "\nNo plan can be made of it; it may run stage by stage, by `tactician run MODEL` or a `Session`";
+        text +=
+            "\nNo plan can be made of it; it may run stage by stage, by `tactician run MODEL` or a `Session`";
     }
     text
 }
