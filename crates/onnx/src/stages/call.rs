@@ -172,10 +172,9 @@ impl<'a, B: Backend> Call<'a, B::Ready, B> {
     fn steps(&mut self) -> Result<Results, B::Error> {
         let graph = self.graph("body")?;
         let carried = self.node.input.len().saturating_sub(2);
-        let collected = graph.output.len().checked_sub(1 + carried);
-        let (Some(collected), true) = (collected, graph.input.len() == 2 + carried) else {
+        if graph.input.len() != 2 + carried || graph.output.len() < 1 + carried {
             return Err(self.fail("its graph has too few inputs or outputs"));
-        };
+        }
         let most = match self.operand(0)? {
             Some(t) => {
                 Some(integer(&t).ok_or_else(|| self.fail(format!("its number of steps is {}", t.ty())))?)
@@ -187,49 +186,37 @@ impl<'a, B: Backend> Call<'a, B::Ready, B> {
         for k in 0..carried {
             state.push(self.operand(2 + k)?.ok_or_else(|| self.fail("a value that it carries is missing"))?);
         }
-        let mut outside = self.outside(graph)?;
-        let stays = self.handed_on(graph, 2, 1, &state, &mut outside);
+        let mut carries = self.carries(graph, (2, 1), state)?;
         let always = Tensor::bools(&[], &[true]).map_err(|e| self.fail(e.to_string()))?;
-        let mut lists: Vec<Vec<Tensor>> = vec![Vec::new(); collected];
         let mut step = 0;
         while go && most.is_none_or(|m| step < m) {
             if step == MOST_STEPS {
                 return Err(self.fail(format!("it does not end within {MOST_STEPS} steps")));
             }
-            let mut inputs = BTreeMap::from([
+            let inputs = BTreeMap::from([
                 (graph.input[0].name.clone(), Tensor::scalar(step)),
                 (graph.input[1].name.clone(), always.clone()),
             ]);
-            for k in (0..carried).filter(|&k| !stays[k]) {
-                inputs.insert(graph.input[2 + k].name.clone(), state[k].clone());
-            }
-            let mut results = self.nested(LOOP, graph, &inputs, &outside)?.into_iter();
-            let condition = results.next().ok_or_else(|| self.fail("its graph has no outputs"))?;
-            go = self.truth(&condition)?;
-            for (slot, t) in state.iter_mut().zip(results.by_ref().take(carried)) {
-                *slot = t;
-            }
-            for (list, t) in lists.iter_mut().zip(results) {
-                list.push(t);
-            }
+            let condition = self.step_of(graph, &mut carries, inputs)?;
+            let condition = condition.first().ok_or_else(|| self.fail("its graph has no outputs"))?;
+            go = self.truth(condition)?;
             step += 1;
         }
-        for (list, like) in lists.iter().zip(&graph.output[1 + carried..]) {
-            state.push(stacked(list, like, 0).map_err(|problem| self.fail(problem))?);
+        for (list, like) in carries.lists.iter().zip(&graph.output[1 + carried..]) {
+            carries.state.push(stacked(list, like, 0).map_err(|problem| self.fail(problem))?);
         }
-        Ok(state)
+        Ok(carries.state)
     }
 
-    /// Which values every step hands on as they are; those are told to the graph once. Converters carry weights so. The first
-    /// of them is input `given` of the graph, operand `given` of the node, and output `results` of the graph.
-    fn handed_on(
+    /// A loop before its first step. `first` are the numbers of the graph's input and output that are the first value carried;
+    /// the input is also the number of the node's operand.
+    fn carries(
         &self,
         graph: &GraphProto,
-        given: usize,
-        results: usize,
-        state: &[Tensor],
-        outside: &mut Outside,
-    ) -> Vec<bool> {
+        first: (usize, usize),
+        state: Vec<Tensor>,
+    ) -> Result<Carries, B::Error> {
+        let (given, results) = first;
         let source = |name: &str| {
             let maker = graph.node.iter().find(|n| n.output.iter().any(|o| o == name));
             match maker {
@@ -241,6 +228,7 @@ impl<'a, B: Backend> Call<'a, B::Ready, B> {
         let stays =
             |k: usize| source(&graph.output[results + k].name).as_ref() == Some(&graph.input[given + k].name);
         let stays: Vec<bool> = (0..state.len()).map(stays).collect();
+        let mut outside = self.outside(graph)?;
         for k in (0..state.len()).filter(|&k| stays[k]) {
             let list = match self.step.constants.contains_key(&self.node.input[given + k]) {
                 true => &mut outside.constants,
@@ -248,7 +236,30 @@ impl<'a, B: Backend> Call<'a, B::Ready, B> {
             };
             list.insert(graph.input[given + k].name.clone(), state[k].clone());
         }
-        stays
+        let lists = vec![Vec::new(); graph.output.len() - results - state.len()];
+        Ok(Carries { first, state, stays, lists, outside })
+    }
+
+    /// One step of a loop, given `inputs` beside what it carries; what its graph gives before that.
+    fn step_of(
+        &mut self,
+        graph: &GraphProto,
+        c: &mut Carries,
+        mut inputs: BTreeMap<String, Tensor>,
+    ) -> Result<Results, B::Error> {
+        let (given, results) = c.first;
+        for (k, t) in c.state.iter().enumerate().filter(|(k, _)| !c.stays[*k]) {
+            inputs.insert(graph.input[given + k].name.clone(), t.clone());
+        }
+        let mut all = self.nested(LOOP, graph, &inputs, &c.outside)?.into_iter();
+        let before = all.by_ref().take(results).collect();
+        for (slot, t) in c.state.iter_mut().zip(all.by_ref()) {
+            *slot = t;
+        }
+        for (list, t) in c.lists.iter_mut().zip(all) {
+            list.push(t);
+        }
+        Ok(before)
     }
 
     fn numbers(&self, name: &str) -> &[i64] {
@@ -270,7 +281,7 @@ impl<'a, B: Backend> Call<'a, B::Ready, B> {
             operands.push(self.operand(k)?.ok_or_else(|| self.fail("an operand is missing"))?);
         }
         let walked = operands.split_off(carried);
-        let mut state = operands;
+        let mut carries = self.carries(graph, (0, 0), operands)?;
         let (axes, backward) = (self.numbers("scan_input_axes"), self.numbers("scan_input_directions"));
         let at = |list: &[i64], k: usize| list.get(k).copied().unwrap_or(0);
         let mut ways = Vec::with_capacity(over);
@@ -286,35 +297,23 @@ impl<'a, B: Backend> Call<'a, B::Ready, B> {
                 self.fail(format!("it walks along axes of {count} and {} elements", t.sizes()[*axis]))
             );
         }
-        let mut outside = self.outside(graph)?;
-        let stays = self.handed_on(graph, 0, 0, &state, &mut outside);
-        let mut lists: Vec<Vec<Tensor>> = vec![Vec::new(); graph.output.len() - carried];
         for step in 0..count {
             let mut inputs = BTreeMap::new();
-            for k in (0..carried).filter(|&k| !stays[k]) {
-                inputs.insert(graph.input[k].name.clone(), state[k].clone());
-            }
             for (k, (t, (axis, backward))) in walked.iter().zip(&ways).enumerate() {
                 let at = if *backward { count - 1 - step } else { step };
                 let part = part(t, *axis, at).map_err(|problem| self.fail(problem))?;
                 inputs.insert(graph.input[carried + k].name.clone(), part);
             }
-            let mut results = self.nested(LOOP, graph, &inputs, &outside)?.into_iter();
-            for (slot, t) in state.iter_mut().zip(results.by_ref()) {
-                *slot = t;
-            }
-            for (list, t) in lists.iter_mut().zip(results) {
-                list.push(t);
-            }
+            self.step_of(graph, &mut carries, inputs)?;
         }
         let (axes, backward) = (self.numbers("scan_output_axes"), self.numbers("scan_output_directions"));
-        for (k, (list, like)) in lists.iter_mut().zip(&graph.output[carried..]).enumerate() {
+        for (k, (list, like)) in carries.lists.iter_mut().zip(&graph.output[carried..]).enumerate() {
             if at(backward, k) != 0 {
                 list.reverse();
             }
-            state.push(stacked(list, like, at(axes, k)).map_err(|problem| self.fail(problem))?);
+            carries.state.push(stacked(list, like, at(axes, k)).map_err(|problem| self.fail(problem))?);
         }
-        Ok(state)
+        Ok(carries.state)
     }
 }
 
@@ -327,6 +326,18 @@ struct Outside {
     /// Constants of the stage around, such as weights.
     constants: BTreeMap<String, Tensor>,
     values: BTreeMap<String, Tensor>,
+}
+
+/// A loop between two steps.
+struct Carries {
+    /// The numbers of the graph's input and output that are the first value carried.
+    first: (usize, usize),
+    state: Vec<Tensor>,
+    /// Which values every step hands on as they are; the graph is told those once. Converters carry weights so.
+    stays: Vec<bool>,
+    /// What is collected of the steps.
+    lists: Vec<Vec<Tensor>>,
+    outside: Outside,
 }
 
 /// Whether two tensors are equal; quick where they share memory.

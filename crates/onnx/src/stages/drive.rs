@@ -220,13 +220,14 @@ impl<R> Work<R> {
         backend: &B,
         value: &dyn Fn(&str) -> Option<Tensor>,
     ) -> Result<Vec<(String, Tensor)>, B::Error> {
+        // A graph that cannot be made ready stays as it is, so that another run says so again.
         if let Work::Seen(graph) = self {
-            *self = Work::Ready(backend.ready(std::mem::replace(graph, Graph::new("")))?);
+            *self = Work::Ready(backend.ready(graph.clone())?);
         }
         match self {
-            Work::Nothing => Ok(Vec::new()),
+            Work::Nothing | Work::Seen(_) => Ok(Vec::new()),
             Work::Ready(ready) => backend.run(ready, value),
-            Work::New(graph) | Work::Seen(graph) => {
+            Work::New(graph) => {
                 let names = graph.inputs().iter().map(|&i| graph.node(i).name.clone());
                 let given = names.filter_map(|n| Some((n.clone(), value(&n)?))).collect();
                 let outputs =

@@ -239,10 +239,7 @@ impl<'m> Staging<'m> {
                 (None, _) => {}
             }
         }
-        let makers = Makers::new(nodes);
-        let names: BTreeSet<&str> =
-            wanted.into_iter().flat_map(|name| makers.with_others(name, scope)).collect();
-        let wanted = names.into_iter().map(str::to_owned).collect();
+        let wanted = wanted.into_iter().map(str::to_owned).collect();
         let step = Step { node: at, wanted, constants, how };
         import.staging.as_mut().is_some_and(|s| {
             s.steps.push(step);
@@ -259,18 +256,19 @@ impl<'m> Staging<'m> {
         inputs: &BTreeSet<String>,
     ) -> Result<Option<Part>, ImportError> {
         let Some(staging) = import.staging.take().filter(|s| !s.steps.is_empty()) else { return Ok(None) };
-        let mut names: BTreeSet<&str> =
-            staging.steps.iter().flat_map(|s| s.wanted.iter().map(String::as_str)).collect();
         let mut read: BTreeSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+        read.extend(staging.steps.iter().flat_map(|s| s.wanted.iter().map(String::as_str)));
         let waits = |n: &&NodeProto| n.output.iter().any(|o| matches!(scope.get(o), Some(Val::Poison)));
         for n in graph.node.iter().filter(waits) {
             read.extend(n.input.iter().map(String::as_str));
             captured(n, &mut read);
         }
-        let makers = Makers::new(&graph.node);
-        names.extend(read.into_iter().flat_map(|name| makers.with_others(name, scope)).filter(
+        read.retain(
             |name| matches!(scope.get(name), Some(Val::Tensor(id)) if import.graph.constant(*id).is_none()),
-        ));
+        );
+        let makers = Makers::new(&graph.node);
+        let names: BTreeSet<&str> =
+            read.into_iter().flat_map(|name| makers.with_others(name, scope)).collect();
         for name in names.into_iter().filter(|n| !inputs.contains(*n) && !staging.fed.values.contains_key(*n))
         {
             if let Some(Val::Tensor(id)) = scope.get(name) {

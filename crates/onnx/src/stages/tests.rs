@@ -1,6 +1,6 @@
 //! Models whose sizes depend on data, by hand: which values each stage gives, and what comes of them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ fn open(m: &ModelProto) -> Arc<Model> {
 #[derive(Default)]
 struct Reference {
     made: RefCell<Vec<Vec<String>>>,
+    /// Whether it makes nothing ready.
+    refuses: Cell<bool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,9 @@ impl Backend for Reference {
     type Error = Failed;
 
     fn ready(&self, graph: Graph) -> Result<Graph, Failed> {
+        if self.refuses.get() {
+            return Err(StageError::TooDeep.into());
+        }
         self.made.borrow_mut().push(graph.outputs().iter().map(|o| o.0.clone()).collect());
         Ok(graph)
     }
@@ -463,4 +468,19 @@ fn whoever_wants_a_plan_is_told_of_stages() {
     ));
     let said = m.graph(&ShapeBindings::default()).unwrap_err().to_string();
     assert!(!said.contains("stage by stage"), "{said}");
+}
+
+#[test]
+fn a_stage_that_could_not_be_made_ready_is_made_again() {
+    let m = open(&doubling());
+    let (reference, mut driver) = (Reference::default(), Driver::new(m.clone(), BTreeMap::new()));
+    let inputs = BTreeMap::from([("x".into(), f32s(&[2], &[20., 30.]))]);
+    let first = driver.run(&reference, &inputs).unwrap();
+    // The loop's graph was interpreted in its only step; now it comes again.
+    reference.refuses.set(true);
+    for _ in 0..2 {
+        assert!(driver.run(&reference, &inputs).is_err());
+    }
+    reference.refuses.set(false);
+    assert!(driver.run(&reference, &inputs).unwrap() == first);
 }
