@@ -107,8 +107,8 @@ fn every_engine_passes_the_gate() {
 /// Tunes what a family serves of these problems, `least` at least, and expects all its tactics to be right.
 fn all_pass_the_gate(family: &str, mut problems: Vec<Problem>, least: usize) {
     let Some(device) = device() else { return };
-    // Of f32 products cuDNN has engines with TF32 alone.
-    let tf32 = family == "matmul.cudnn";
+    // Of f32 products and attention cuDNN has engines with TF32 alone.
+    let tf32 = matches!(family, "matmul.cudnn" | "attention.cudnn");
     let mut options = TuneOptions { tactics: family.parse().unwrap(), tf32, ..TuneOptions::default() };
     options.timing.rounds = 1;
     options.timing.sample = Duration::from_micros(100);
@@ -298,6 +298,27 @@ fn every_norm_passes_the_gate() {
         problems.push(operation(dtype, instance, &[images, channel, channel], &[], None));
     }
     all_pass_the_gate("norm.cudnn", problems, 9);
+}
+
+#[test]
+fn every_attention_passes_the_gate() {
+    let mut problems = Vec::new();
+    for dtype in FLOATS {
+        for (op, q, kv, mask) in [
+            ((None, 0.0), [2, 8, 50, 64], [2, 4, 70, 64], None),
+            ((None, 0.0), [1, 12, 197, 64], [1, 12, 197, 64], None),
+            ((Some(0), 0.0), [1, 4, 96, 128], [1, 4, 96, 128], None),
+            ((Some(30), 5.0), [2, 6, 35, 96], [2, 6, 65, 96], Some(&[2, 1, 1, 65][..])),
+            ((None, 0.0), [2, 3, 40, 40], [2, 3, 77, 40], Some(&[3, 40, 77])),
+            ((None, 0.0), [2, 8, 1, 64], [2, 2, 300, 64], Some(&[])),
+        ] {
+            let op = Op::Attention(Attention { scale: 0.125, causal: op.0, softcap: op.1 });
+            let operands: Vec<(bool, &[usize])> =
+                [&q[..], &kv, &kv].into_iter().chain(mask).map(|s| (false, s)).collect();
+            problems.push(operation(dtype, op, &operands, &[], None));
+        }
+    }
+    all_pass_the_gate("attention.cudnn", problems, 12);
 }
 
 /// An H100 that is not there, with the cuDNN that is; says why a test does nothing without one. `TACTICIAN_NEED_CUDNN`

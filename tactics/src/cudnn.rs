@@ -231,7 +231,7 @@ impl Call {
             kernel: cudnn::NAME,
             params: encode(&cudnn_step),
             code: None,
-            scratch: candidate.workspace,
+            scratch: cudnn_step.scratch(),
         };
         let id = format!("{prefix}{candidate}{suffix}");
         let tactic = step_tactic(id, problem, uses(problem, &self.passes), self.output, growth, step)?;

@@ -339,6 +339,7 @@ fn tactics_are_named_after_their_families() {
     assert!(names.len() == ALL.len() + 1 && names.is_sorted() && names.contains(&"host.cpu"));
     let foreign: Vec<&str> = names.into_iter().filter(|n| library_of(n).is_some()).collect();
     let expected = [
+        "attention.cudnn",
         "conv.cublaslt",
         "conv.cudnn",
         "matmul.cublaslt",

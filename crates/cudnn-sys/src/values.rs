@@ -44,6 +44,8 @@ values! {
         TENSOR = 17,
         MATMUL = 18,
         OPERATION_MATMUL = 19,
+        REDUCTION = 21,
+        OPERATION_REDUCTION = 22,
         RESAMPLE = 24,
         OPERATION_RESAMPLE_FWD = 25,
         OPERATION_NORM_FORWARD = 29,
@@ -59,6 +61,7 @@ values! {
         POINTWISE_RELU_UPPER_CLIP = 4,
         POINTWISE_RELU_LOWER_CLIP_SLOPE = 5,
         POINTWISE_SWISH_BETA = 8,
+        POINTWISE_AXIS = 9,
         CONVOLUTION_COMP_TYPE = 100,
         CONVOLUTION_CONV_MODE = 101,
         CONVOLUTION_DILATIONS = 102,
@@ -90,6 +93,7 @@ values! {
         OPERATION_POINTWISE_XDESC = 751,
         OPERATION_POINTWISE_BDESC = 752,
         OPERATION_POINTWISE_YDESC = 753,
+        OPERATION_POINTWISE_TDESC = 758,
         OPERATIONGRAPH_HANDLE = 800,
         OPERATIONGRAPH_OPS = 801,
         OPERATIONGRAPH_ENGINE_GLOBAL_COUNT = 802,
@@ -118,6 +122,11 @@ values! {
         OPERATION_MATMUL_BDESC = 1521,
         OPERATION_MATMUL_CDESC = 1522,
         OPERATION_MATMUL_DESC = 1523,
+        REDUCTION_OPERATOR = 1600,
+        REDUCTION_COMP_TYPE = 1601,
+        OPERATION_REDUCTION_XDESC = 1610,
+        OPERATION_REDUCTION_YDESC = 1611,
+        OPERATION_REDUCTION_DESC = 1612,
         RESAMPLE_MODE = 1700,
         RESAMPLE_COMP_TYPE = 1701,
         RESAMPLE_SPATIAL_DIMS = 1702,
@@ -158,6 +167,7 @@ values! {
         NUMERICAL_NOTE = 11,
         POINTWISE_MODE = 14,
         BACKEND_DESCRIPTOR = 15,
+        REDUCTION_OPERATOR_TYPE = 18,
         BEHAVIOR_NOTE = 19,
         RESAMPLE_MODE = 21,
         PADDING_MODE = 22,
@@ -171,7 +181,9 @@ values! {
     DataType {
         FLOAT = 0,
         HALF = 2,
+        INT32 = 4,
         BFLOAT16 = 9,
+        BOOLEAN = 10,
     }
 
     /// `cudnnConvolutionMode_t`, each `CUDNN_…`.
@@ -195,6 +207,12 @@ values! {
     PaddingMode {
         ZERO_PAD = 0,
         NEG_INF_PAD = 1,
+    }
+
+    /// `cudnnReduceTensorOp_t`, each `CUDNN_REDUCE_TENSOR_…`.
+    ReductionOperator {
+        ADD = 0,
+        MAX = 3,
     }
 
     /// `cudnnBackendNormMode_t`, each `CUDNN_…`.
@@ -234,6 +252,9 @@ values! {
         SIGMOID_FWD = 102,
         SOFTPLUS_FWD = 105,
         SWISH_FWD = 106,
+        CMP_GE = 303,
+        GEN_INDEX = 501,
+        BINARY_SELECT = 601,
     }
 
     /// `cudnnBackendHeurMode_t`, each `CUDNN_HEUR_MODE_…`.

@@ -49,7 +49,12 @@ impl GraphSpec {
         }
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         for (i, t) in self.tensors.iter().enumerate() {
-            if !matches!(t.dtype, DType::F32 | DType::F16 | DType::BF16) {
+            let inner = match t.role {
+                Role::Virtual => matches!(t.dtype, DType::I32 | DType::Bool),
+                Role::Value(_) => t.dtype == DType::I32,
+                _ => false,
+            };
+            if !inner && !matches!(t.dtype, DType::F32 | DType::F16 | DType::BF16) {
                 return Err(format!("tensor {i} is {}, expected f32, f16 or bf16", t.dtype));
             }
             if !(3..=5).contains(&t.sizes.len()) || t.strides.len() != t.sizes.len() {
@@ -59,10 +64,10 @@ impl GraphSpec {
             match t.role {
                 Role::Input(n) => inputs.push((n, bytes)),
                 Role::Output(n) => outputs.push((n, bytes)),
-                Role::Virtual => {}
-                Role::Value(_) if t.dtype == DType::F32 && t.sizes.iter().all(|&n| n == 1) => {}
+                Role::Virtual | Role::Discarded => {}
+                Role::Value(_) if t.dtype.size() == 4 && t.sizes.iter().all(|&n| n == 1) => {}
                 Role::Value(_) => {
-                    return Err(format!("tensor {i} is passed by value, but is more than one f32"));
+                    return Err(format!("tensor {i} is passed by value, but is more than one f32 or i32"));
                 }
             }
         }
@@ -101,18 +106,47 @@ impl GraphSpec {
                 Ok(())
             }
             NodeSpec::Pointwise { function, x, b, y } => {
-                check_pointwise(*function, sizes(*x), b.map(sizes), sizes(*y))
+                check_pointwise(*function, sizes(*x), b.map(sizes), sizes(*y))?;
+                let given = tensor(*y).dtype;
+                match function {
+                    Function::Index { .. } if given != DType::I32 => Err("a position is an i32".into()),
+                    Function::AtLeast if given != DType::Bool => Err("a comparison gives bools".into()),
+                    _ => Ok(()),
+                }
+            }
+            NodeSpec::Reduce { x, y, .. } => {
+                if sizes(*x).len() != sizes(*y).len()
+                    || sizes(*x).iter().zip(sizes(*y)).any(|(x, y)| y != x && *y != 1)
+                {
+                    return Err("the result of a reduction has other sizes than its operand".into());
+                }
+                Ok(())
+            }
+            NodeSpec::Select { x, b, condition, y } => {
+                if tensor(*condition).dtype != DType::Bool || sizes(*condition) != sizes(*y) {
+                    return Err("what is selected by is no bool for each element".into());
+                }
+                check_pointwise(Function::Max, sizes(*x), Some(sizes(*b)), sizes(*y))
             }
             NodeSpec::Pool { x, y, window, pads, strides, .. } => {
                 check_pool(sizes(*x), sizes(*y), window, pads, strides)
             }
             NodeSpec::MatMul { a, b, y } => {
-                let ([ab, m, k], [bb, l, n], [batch, rows, columns]) = (sizes(*a), sizes(*b), sizes(*y))
+                let (
+                    [a_batch, a_heads @ .., m, k],
+                    [b_batch, b_heads @ .., l, n],
+                    [batch, heads @ .., rows, columns],
+                ) = (sizes(*a), sizes(*b), sizes(*y))
                 else {
-                    return Err("a matrix product has three axes".into());
+                    return Err("a matrix product has three or four axes".into());
                 };
-                let batched = [ab, bb].iter().all(|n| **n == *batch || **n == 1);
-                if !batched || k != l || m != rows || n != columns {
+                let batched = [a_batch, b_batch].iter().all(|n| **n == *batch || **n == 1);
+                let headed = match (a_heads, b_heads, heads) {
+                    ([], [], []) => true,
+                    ([a], [b], [h]) => a == h && h.is_multiple_of(*b),
+                    _ => false,
+                };
+                if !batched || !headed || k != l || m != rows || n != columns {
                     return Err("the factors and the result of a matrix product disagree".into());
                 }
                 if tensor(*a).dtype != tensor(*b).dtype {
@@ -224,6 +258,11 @@ fn check_pointwise(function: Function, x: &[u64], b: Option<&[u64]>, y: &[u64]) 
     }
     if x != y {
         return Err("the first operand has other sizes than the result".into());
+    }
+    if let Function::Index { axis } = function
+        && axis as usize >= y.len()
+    {
+        return Err(format!("there is no axis {axis}"));
     }
     if let Function::Relu { upper: Some(u) } = function
         && !(u.is_finite() && u > 0.0)

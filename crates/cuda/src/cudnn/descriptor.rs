@@ -75,6 +75,7 @@ attributes! {
     tactician_cudnn_sys::NormPhase => NORM_FWD_PHASE,
     tactician_cudnn_sys::PaddingMode => PADDING_MODE,
     tactician_cudnn_sys::PointwiseMode => POINTWISE_MODE,
+    tactician_cudnn_sys::ReductionOperator => REDUCTION_OPERATOR_TYPE,
     tactician_cudnn_sys::ResampleMode => RESAMPLE_MODE,
     CBool => BOOLEAN,
 }

@@ -2,13 +2,15 @@
 
 use tactician_cudnn_sys::{
     AttributeName, ConvolutionMode, Cudnn, DataType, DescriptorType, NanPropagation, NormMode, NormPhase,
-    PaddingMode, PointwiseMode, ResampleMode,
+    PaddingMode, PointwiseMode, ReductionOperator, ResampleMode,
 };
 use tactician_device::DeviceError;
 use tactician_types::DType;
 
 use super::descriptor::{CBool, Descriptor};
-use super::spec::{Function, GraphSpec, NodeSpec, NormKind, PoolKind, Role, TENSOR_ALIGNMENT, TensorSpec};
+use super::spec::{
+    Function, GraphSpec, NodeSpec, NormKind, PoolKind, ReduceKind, Role, TENSOR_ALIGNMENT, TensorSpec,
+};
 
 /// A finalized operation graph, with the descriptors that it was made of.
 pub(crate) struct OperationGraph {
@@ -39,6 +41,10 @@ impl OperationGraph {
                 NodeSpec::Pointwise { function, x, b, y } => {
                     pointwise(cudnn, *function, tensor(*x), b.map(tensor), tensor(*y))?
                 }
+                NodeSpec::Reduce { kind, x, y } => reduce(cudnn, *kind, [*x, *y].map(tensor))?,
+                NodeSpec::Select { x, b, condition, y } => {
+                    select(cudnn, [*x, *b, *condition, *y].map(tensor))?
+                }
                 NodeSpec::Pool { kind, x, y, window, pads, strides } => {
                     pool(cudnn, *kind, [*x, *y].map(tensor), window, pads, strides)?
                 }
@@ -66,6 +72,8 @@ fn data_type(dtype: DType) -> DataType {
     match dtype {
         DType::F16 => DataType::HALF,
         DType::BF16 => DataType::BFLOAT16,
+        DType::I32 => DataType::INT32,
+        DType::Bool => DataType::BOOLEAN,
         _ => DataType::FLOAT,
     }
 }
@@ -85,7 +93,7 @@ fn tensor(cudnn: &'static Cudnn, spec: &TensorSpec, id: i64) -> Result<Descripto
     match spec.role {
         Role::Virtual => d.set(AttributeName::TENSOR_IS_VIRTUAL, &[CBool(1)])?,
         Role::Value(_) => d.set(AttributeName::TENSOR_IS_BY_VALUE, &[CBool(1)])?,
-        Role::Input(_) | Role::Output(_) => {}
+        Role::Input(_) | Role::Output(_) | Role::Discarded => {}
     }
     d.finalize()?;
     Ok(d)
@@ -151,6 +159,8 @@ fn pointwise(
         Function::Sin => PointwiseMode::SIN,
         Function::Cos => PointwiseMode::COS,
         Function::Tan => PointwiseMode::TAN,
+        Function::Index { .. } => PointwiseMode::GEN_INDEX,
+        Function::AtLeast => PointwiseMode::CMP_GE,
     };
     let mut p = Descriptor::new(cudnn, DescriptorType::POINTWISE)?;
     p.set(AttributeName::POINTWISE_MODE, &[mode])?;
@@ -162,6 +172,9 @@ fn pointwise(
             p.set(AttributeName::POINTWISE_RELU_UPPER_CLIP, &[upper])?;
         }
     }
+    if let Function::Index { axis } = function {
+        p.set(AttributeName::POINTWISE_AXIS, &[i64::from(axis)])?;
+    }
     p.finalize()?;
     let mut op = Descriptor::new(cudnn, DescriptorType::OPERATION_POINTWISE)?;
     op.link(AttributeName::OPERATION_POINTWISE_PW_DESCRIPTOR, &[&p])?;
@@ -172,6 +185,45 @@ fn pointwise(
     op.link(AttributeName::OPERATION_POINTWISE_YDESC, &[y])?;
     op.finalize()?;
     Ok((op, p))
+}
+
+fn select(
+    cudnn: &'static Cudnn,
+    [x, b, condition, y]: [&Descriptor; 4],
+) -> Result<(Descriptor, Descriptor), DeviceError> {
+    let mut p = Descriptor::new(cudnn, DescriptorType::POINTWISE)?;
+    p.set(AttributeName::POINTWISE_MODE, &[PointwiseMode::BINARY_SELECT])?;
+    p.set(AttributeName::POINTWISE_MATH_PREC, &[DataType::FLOAT])?;
+    p.finalize()?;
+    let mut op = Descriptor::new(cudnn, DescriptorType::OPERATION_POINTWISE)?;
+    op.link(AttributeName::OPERATION_POINTWISE_PW_DESCRIPTOR, &[&p])?;
+    op.link(AttributeName::OPERATION_POINTWISE_XDESC, &[x])?;
+    op.link(AttributeName::OPERATION_POINTWISE_BDESC, &[b])?;
+    op.link(AttributeName::OPERATION_POINTWISE_TDESC, &[condition])?;
+    op.link(AttributeName::OPERATION_POINTWISE_YDESC, &[y])?;
+    op.finalize()?;
+    Ok((op, p))
+}
+
+fn reduce(
+    cudnn: &'static Cudnn,
+    kind: ReduceKind,
+    [x, y]: [&Descriptor; 2],
+) -> Result<(Descriptor, Descriptor), DeviceError> {
+    let operator = match kind {
+        ReduceKind::Sum => ReductionOperator::ADD,
+        ReduceKind::Max => ReductionOperator::MAX,
+    };
+    let mut r = Descriptor::new(cudnn, DescriptorType::REDUCTION)?;
+    r.set(AttributeName::REDUCTION_OPERATOR, &[operator])?;
+    r.set(AttributeName::REDUCTION_COMP_TYPE, &[DataType::FLOAT])?;
+    r.finalize()?;
+    let mut op = Descriptor::new(cudnn, DescriptorType::OPERATION_REDUCTION)?;
+    op.link(AttributeName::OPERATION_REDUCTION_XDESC, &[x])?;
+    op.link(AttributeName::OPERATION_REDUCTION_YDESC, &[y])?;
+    op.link(AttributeName::OPERATION_REDUCTION_DESC, &[&r])?;
+    op.finalize()?;
+    Ok((op, r))
 }
 
 fn pool(

@@ -31,7 +31,8 @@ pub(crate) use step::prepare;
 
 pub use engines::{Candidate, candidates};
 pub use spec::{
-    ArgBytes, Function, GraphSpec, NodeSpec, NormKind, PoolKind, Role, TENSOR_ALIGNMENT, TensorSpec,
+    ArgBytes, Function, GraphSpec, NodeSpec, NormKind, PoolKind, ReduceKind, Role, TENSOR_ALIGNMENT,
+    TensorSpec,
 };
 pub use step::CudnnStep;
 

@@ -71,6 +71,52 @@ pub(super) fn norm(dtype: DType, kind: NormKind) -> GraphSpec {
     }
 }
 
+/// The attention of 2 heads and 48 queries to 80 keys, causal, its scores divided by 8.
+fn attention(dtype: DType) -> GraphSpec {
+    let mut g = GraphSpec { tensors: vec![], nodes: vec![] };
+    let mut tensor = |t: TensorSpec| {
+        g.tensors.push(t);
+        g.tensors.len() as u16 - 1
+    };
+    let (scores, row) = ([1, 2, 48, 80], [1, 2, 48, 1]);
+    let inner = |dtype, sizes: [u64; 4]| TensorSpec::plain(dtype, &sizes, Role::Virtual);
+    let q = tensor(TensorSpec::plain(dtype, &[1, 2, 48, 64], Role::Input(0)));
+    let k = tensor(TensorSpec {
+        sizes: vec![1, 2, 64, 80],
+        strides: vec![2 * 64 * 80, 64 * 80, 1, 64],
+        ..TensorSpec::plain(dtype, &[1, 2, 80, 64], Role::Input(1))
+    });
+    let v = tensor(TensorSpec::plain(dtype, &[1, 2, 80, 64], Role::Input(2)));
+    let y = tensor(TensorSpec::plain(dtype, &[1, 2, 48, 64], Role::Output(0)));
+    let [scale, offset] = [TensorSpec::value(4, 0.125), TensorSpec::integer(4, 3)].map(&mut tensor);
+    let hidden = tensor(TensorSpec::value(4, f32::NEG_INFINITY));
+    let [product, scaled, seen, below, powers] = [0; 5].map(|_| tensor(inner(DType::F32, scores)));
+    let [rows, moved, columns] = [0; 3].map(|_| tensor(inner(DType::I32, scores)));
+    let condition = tensor(inner(DType::Bool, scores));
+    let [largest, sum, log] = [0; 3].map(|_| tensor(inner(DType::F32, row)));
+    let kept = tensor(TensorSpec::plain(DType::F32, &row, Role::Discarded));
+    let weights = tensor(inner(dtype, scores));
+    let pointwise = |function, x, b, y| NodeSpec::Pointwise { function, x, b, y };
+    g.nodes = vec![
+        NodeSpec::MatMul { a: q, b: k, y: product },
+        pointwise(Function::Mul, product, Some(scale), scaled),
+        pointwise(Function::Index { axis: 2 }, scaled, None, rows),
+        pointwise(Function::Add, rows, Some(offset), moved),
+        pointwise(Function::Index { axis: 3 }, scaled, None, columns),
+        pointwise(Function::AtLeast, moved, Some(columns), condition),
+        NodeSpec::Select { x: scaled, b: hidden, condition, y: seen },
+        NodeSpec::Reduce { kind: ReduceKind::Max, x: seen, y: largest },
+        pointwise(Function::Sub, seen, Some(largest), below),
+        pointwise(Function::Exp, below, None, powers),
+        NodeSpec::Reduce { kind: ReduceKind::Sum, x: powers, y: sum },
+        pointwise(Function::Log, sum, None, log),
+        pointwise(Function::Add, largest, Some(log), kept),
+        pointwise(Function::Div, powers, Some(sum), weights),
+        NodeSpec::MatMul { a: weights, b: v, y },
+    ];
+    g
+}
+
 /// Everything that is asked, by name.
 pub(super) fn questions() -> Vec<(String, GraphSpec)> {
     let mut list = Vec::new();
@@ -91,6 +137,7 @@ pub(super) fn questions() -> Vec<(String, GraphSpec)> {
         for kind in [NormKind::Layer, NormKind::Rms, NormKind::Instance] {
             list.push((format!("{dtype} {kind:?} norm"), norm(dtype, kind)));
         }
+        list.push((format!("{dtype} attention"), attention(dtype)));
     }
     list
 }
@@ -103,15 +150,16 @@ fn step(graph: GraphSpec) -> CudnnStep {
 fn refuses(good: GraphSpec, damage: &[(&str, fn(&mut GraphSpec))]) {
     let good = step(good);
     let (params, args) = encoded(&good);
-    assert_eq!(decode(&params, &args, 1000).unwrap(), good);
+    let scratch = good.scratch();
+    assert_eq!(decode(&params, &args, scratch).unwrap(), good);
     for cut in 0..params.len() {
-        assert!(decode(&params[..cut], &args, 1000).is_err(), "{cut} bytes");
+        assert!(decode(&params[..cut], &args, scratch).is_err(), "{cut} bytes");
     }
     for (what, damage) in damage {
         let mut step = good.clone();
         damage(&mut step.graph);
         let (params, _) = encoded(&step);
-        let refused = decode(&params, &args, 1000);
+        let refused = decode(&params, &args, scratch);
         assert!(matches!(refused, Err(DeviceError::BadStep { .. })), "{what}: {refused:?}");
     }
 }
@@ -155,7 +203,13 @@ fn hostile_products_and_norms_are_refused() {
     refuses(
         matmul(DType::F16, 6),
         &[
-            ("rank 4", |g| g.tensors.iter_mut().for_each(|t| t.sizes.push(1))),
+            ("a size without a stride", |g| g.tensors.iter_mut().for_each(|t| t.sizes.push(1))),
+            ("rank 5", |g| {
+                for t in &mut g.tensors {
+                    (t.sizes, t.strides) =
+                        ([&[1, 1][..], &t.sizes].concat(), [&[1, 1][..], &t.strides].concat());
+                }
+            }),
             ("another depth", |g| g.tensors[1].sizes[1] = 63),
             ("another batch", |g| g.tensors[1].sizes[0] = 2),
             ("fewer rows", |g| g.tensors[0].sizes[1] = 127),
@@ -180,6 +234,46 @@ fn hostile_products_and_norms_are_refused() {
             ("a smaller result", |g| g.tensors[4].sizes[0] = 3),
         ],
     );
+}
+
+#[test]
+fn hostile_attention_is_refused() {
+    macro_rules! node {
+        ($graph:ident, $at:literal, $kind:ident, $field:ident) => {{
+            let NodeSpec::$kind { $field, .. } = &mut $graph.nodes[$at] else { panic!("another node") };
+            $field
+        }};
+    }
+    refuses(
+        attention(DType::F16),
+        &[
+            ("heads that do not divide", |g| g.tensors[1].sizes[1] = 3),
+            ("no heads", |g| g.tensors[1].sizes.truncate(3)),
+            ("an axis that is not there", |g| {
+                *node!(g, 2, Pointwise, function) = Function::Index { axis: 4 };
+            }),
+            ("positions as floats", |g| g.tensors[12].dtype = DType::F32),
+            ("a comparison of i32", |g| g.tensors[15].dtype = DType::I32),
+            ("a condition that is a score", |g| *node!(g, 6, Select, condition) = 7),
+            ("a condition for each row", |g| g.tensors[15].sizes[3] = 1),
+            ("half of a sum", |g| g.tensors[17].sizes[2] = 24),
+            ("an i32 in memory", |g| g.tensors[0].dtype = DType::I32),
+            ("a bool in scratch", |g| g.tensors[19].dtype = DType::Bool),
+            ("what is discarded as an output", |g| g.tensors[19].role = Role::Output(1)),
+        ],
+    );
+}
+
+/// What is discarded lies before cuDNN's own scratch, and counts.
+#[test]
+fn what_is_discarded_takes_scratch() {
+    let graph = attention(DType::F16);
+    assert_eq!(graph.discarded(), ([(19, 0)].into(), 512));
+    let good = step(graph);
+    assert_eq!(good.scratch(), 1512);
+    let (params, args) = encoded(&good);
+    assert_eq!(decode(&params, &args, 1512).unwrap(), good);
+    assert!(matches!(decode(&params, &args, 1511), Err(DeviceError::BadStep { .. })));
 }
 
 /// Plans of engines that are compiled now, where that is possible: with a driver, or what `cargo xtask cudnn` puts in its

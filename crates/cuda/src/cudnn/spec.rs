@@ -1,5 +1,7 @@
 //! What one region computes, in the terms of cuDNN's operation graphs: the part of a step that is kept in plans.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tactician_types::DType;
 
@@ -15,7 +17,7 @@ pub struct GraphSpec {
 /// A tensor of an operation graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorSpec {
-    /// `f32`, `f16` or `bf16`.
+    /// `f32`, `f16` or `bf16`; of what is never in memory also `i32` or `bool`.
     pub dtype: DType,
     /// Elements along each axis, in logical order (`N, C, spatial…`).
     pub sizes: Vec<u64>,
@@ -34,8 +36,10 @@ pub enum Role {
     Output(u16),
     /// Never in memory.
     Virtual,
-    /// One `f32`, given by its bits, that is passed by value.
+    /// One `f32` or `i32`, given by its bits, that is passed by value.
     Value(u32),
+    /// Written to the step's scratch, and read by nobody: what cuDNN computes whether it is wanted or not.
+    Discarded,
 }
 
 /// An operation.
@@ -82,7 +86,8 @@ pub enum NodeSpec {
         /// Step between windows.
         strides: Vec<u32>,
     },
-    /// `a [B, M, K] · b [B, K, N]`; the batch of either may be 1. Strides say how they are stored.
+    /// `a [B, M, K] · b [B, K, N]`; the batch of either may be 1. Strides say how they are stored. With another axis before
+    /// the rows, `a [B, H, M, K] · b [B, H', K, N]`, several matrices in a row may share one of `b`.
     MatMul {
         /// Left factor.
         a: u16,
@@ -106,6 +111,35 @@ pub enum NodeSpec {
         /// Result.
         y: u16,
     },
+    /// Sum or largest element along axes of `x`, which the result has with size 1.
+    Reduce {
+        /// What is computed.
+        kind: ReduceKind,
+        /// Input tensor.
+        x: u16,
+        /// Result.
+        y: u16,
+    },
+    /// `x` where `condition` holds, else `b`, whose sizes are the result's or 1.
+    Select {
+        /// Taken where the condition holds.
+        x: u16,
+        /// Taken elsewhere.
+        b: u16,
+        /// The condition, `bool`.
+        condition: u16,
+        /// Result.
+        y: u16,
+    },
+}
+
+/// What a reduction makes of elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReduceKind {
+    /// Their sum.
+    Sum,
+    /// The largest.
+    Max,
 }
 
 /// What a pool makes of a window.
@@ -183,13 +217,20 @@ pub enum Function {
     Cos,
     /// Tangent.
     Tan,
+    /// The position along an axis, as `i32`; the operand gives the sizes alone.
+    Index {
+        /// The axis.
+        axis: u32,
+    },
+    /// Whether `x >= b`, as `bool`.
+    AtLeast,
 }
 
 impl Function {
     /// Whether it takes two operands.
     pub const fn is_binary(self) -> bool {
         use Function::*;
-        matches!(self, Add | Mul | Sub | Div | Max | Min)
+        matches!(self, Add | Mul | Sub | Div | Max | Min | AtLeast)
     }
 }
 
@@ -229,6 +270,15 @@ impl TensorSpec {
             role: Role::Value(value.to_bits()),
         }
     }
+
+    /// The same of an `i32`.
+    pub fn integer(rank: usize, value: i32) -> TensorSpec {
+        TensorSpec {
+            dtype: DType::I32,
+            role: Role::Value(value.cast_unsigned()),
+            ..TensorSpec::value(rank, 0.0)
+        }
+    }
 }
 
 /// Bytes that each input and each output of a step must hold.
@@ -240,6 +290,20 @@ pub struct ArgBytes {
     pub outputs: Vec<u64>,
 }
 
+impl GraphSpec {
+    /// Where each discarded tensor begins in the step's scratch, and where cuDNN's own begins behind them, in bytes.
+    pub(crate) fn discarded(&self) -> (BTreeMap<usize, u64>, u64) {
+        let (mut offsets, mut end) = (BTreeMap::new(), 0u64);
+        for (i, t) in self.tensors.iter().enumerate().filter(|(_, t)| t.role == Role::Discarded) {
+            offsets.insert(i, end);
+            // No step has that much scratch.
+            let bytes = t.bytes().unwrap_or(u64::MAX / 2);
+            end = end.saturating_add(bytes).checked_next_multiple_of(256).unwrap_or(u64::MAX);
+        }
+        (offsets, end)
+    }
+}
+
 impl NodeSpec {
     /// Indices of what it reads, and of what it writes.
     pub(crate) fn tensors(&self) -> (Vec<usize>, usize) {
@@ -248,6 +312,8 @@ impl NodeSpec {
             NodeSpec::Pointwise { x, b, y, .. } => ([Some(*x), *b].into_iter().flatten().collect(), *y),
             NodeSpec::Pool { x, y, .. } => (vec![*x], *y),
             NodeSpec::MatMul { a, b, y } => (vec![*a, *b], *y),
+            NodeSpec::Reduce { x, y, .. } => (vec![*x], *y),
+            NodeSpec::Select { x, b, condition, y } => (vec![*x, *b, *condition], *y),
             NodeSpec::Normalize { x, scale, bias, epsilon, y, .. } => {
                 ([Some(*x), Some(*scale), *bias, Some(*epsilon)].into_iter().flatten().collect(), *y)
             }

@@ -80,10 +80,12 @@ impl CudnnStep {
                 }
             }
         }
-        if step.scratch < this.workspace {
+        let (_, discarded) = this.graph.discarded();
+        if step.scratch < this.workspace.saturating_add(discarded) {
             return Err(bad(format!(
                 "needs {} bytes of scratch, the plan has {}",
-                this.workspace, step.scratch
+                this.workspace.saturating_add(discarded),
+                step.scratch
             )));
         }
         if !(0..MOST_ENGINES).contains(&this.engine) || this.knobs.len() > MOST_KNOBS {
@@ -102,6 +104,11 @@ impl CudnnStep {
             return Err(bad("its plan text is too long or has a zero inside".to_owned()));
         }
         Ok(this)
+    }
+
+    /// Scratch in bytes: what is discarded, then cuDNN's own.
+    pub fn scratch(&self) -> u64 {
+        self.graph.discarded().1.saturating_add(self.workspace)
     }
 
     /// Keeps the plan in cuDNN's own form, compiled for a device: loading it takes much less time than compiling.
@@ -169,22 +176,25 @@ pub(crate) fn prepare(step: &StepDesc<'_>, context: &Context) -> Result<Box<dyn 
     let ordinal = i32::try_from(context.ordinal()).map_err(|e| bad(e.to_string()))?;
     let plan = decoded.plan(cudnn, &Target::Ordinal(ordinal))?;
     let workspace = plan.workspace()?;
-    if workspace > step.scratch {
+    let (offsets, discarded) = decoded.graph.discarded();
+    let room = step.scratch.saturating_sub(discarded);
+    if workspace > room {
         return Err(bad(format!(
-            "this version of cuDNN needs {workspace} bytes of scratch for it, the plan has {}",
-            step.scratch
+            "this version of cuDNN needs {workspace} bytes of scratch for it, the plan has {room}"
         )));
     }
+    let arguments = step.inputs.len() + step.outputs.len() + 1;
     let (mut ids, mut places) = (Vec::new(), Vec::new());
     let (mut value_ids, mut values) = (Vec::new(), Vec::new());
     for (i, t) in decoded.graph.tensors.iter().enumerate() {
         let place = match t.role {
-            Role::Input(n) => usize::from(n),
-            Role::Output(n) => step.inputs.len() + usize::from(n),
+            Role::Input(n) => (usize::from(n), 0),
+            Role::Output(n) => (step.inputs.len() + usize::from(n), 0),
+            Role::Discarded => (arguments - 1, offsets.get(&i).copied().unwrap_or(0)),
             Role::Virtual => continue,
             Role::Value(bits) => {
                 value_ids.push(unique_id(i));
-                values.push(f32::from_bits(bits));
+                values.push(bits);
                 continue;
             }
         };
@@ -192,13 +202,13 @@ pub(crate) fn prepare(step: &StepDesc<'_>, context: &Context) -> Result<Box<dyn 
         places.push(place);
     }
     ids.extend(value_ids);
-    let arguments = step.inputs.len() + step.outputs.len() + 1;
     Ok(Box::new(Ready {
         cudnn,
         ids,
         places,
         values: values.into(),
         arguments,
+        discarded,
         state: Mutex::new(State { plan, packs: vec![], next: 0 }),
     }))
 }
@@ -208,11 +218,13 @@ struct Ready {
     cudnn: &'static Cudnn,
     /// Of the tensors in memory, then of the values.
     ids: Vec<i64>,
-    /// For each tensor in memory, its argument.
-    places: Vec<usize>,
-    /// What is passed by value: cuDNN reads it here, so it stays where it is.
-    values: Box<[f32]>,
+    /// For each tensor in memory, its argument and the bytes before it in that.
+    places: Vec<(usize, u64)>,
+    /// What is passed by value, by its bits: cuDNN reads it here, so it stays where it is.
+    values: Box<[u32]>,
     arguments: usize,
+    /// Bytes of scratch before cuDNN's own.
+    discarded: u64,
     /// cuDNN's plans may not be executed by two threads at once, so contexts take turns. A recorded graph replays
     /// without coming here.
     state: Mutex<State>,
@@ -237,10 +249,14 @@ impl State {
         if let Some(i) = self.packs.iter().position(same) {
             return Ok(i);
         }
-        let pointer = |s: &Span| RawPointer(ptr::without_provenance_mut(s.address as usize));
-        let mut addresses: Vec<RawPointer> = step.places.iter().map(|&p| pointer(&args[p])).collect();
+        let pointer = |s: &Span, after: u64| {
+            // Without scratch there is no address to count from.
+            RawPointer(ptr::without_provenance_mut(s.address.wrapping_add(after) as usize))
+        };
+        let mut addresses: Vec<RawPointer> =
+            step.places.iter().map(|&(p, after)| pointer(&args[p], after)).collect();
         addresses.extend(step.values.iter().map(|v| RawPointer(ptr::from_ref(v).cast_mut().cast())));
-        let workspace = pointer(&args[step.arguments - 1]);
+        let workspace = pointer(&args[step.arguments - 1], step.discarded);
         let descriptor = variant_pack(step.cudnn, &step.ids, &addresses, workspace)?;
         let pack = Pack { addresses: args.iter().map(|s| s.address).collect(), descriptor };
         if self.packs.len() < PACKS {
@@ -259,7 +275,8 @@ impl Executable for Ready {
         if args.len() != self.arguments {
             return Err(bad(format!("takes {} arguments, was given {}", self.arguments, args.len())));
         }
-        if let Some(i) = self.places.iter().find(|&&p| !args[p].address.is_multiple_of(TENSOR_ALIGNMENT)) {
+        let crooked = |p: &&(usize, u64)| !args[p.0].address.is_multiple_of(TENSOR_ALIGNMENT);
+        if let Some((i, _)) = self.places.iter().find(crooked) {
             return Err(bad(format!(
                 "argument {i} lies at {:#x}, which is no multiple of {TENSOR_ALIGNMENT}",
                 args[*i].address
