@@ -312,7 +312,7 @@ fn every_attention_passes_the_gate() {
             ((None, 0.0), [2, 3, 40, 40], [2, 3, 77, 40], Some(&[3, 40, 77])),
             ((None, 0.0), [2, 8, 1, 64], [2, 2, 300, 64], Some(&[])),
         ] {
-            let op = Op::Attention(Attention { scale: 0.125, causal: op.0, softcap: op.1 });
+            let op = Op::Attention(Attention { causal: op.0, softcap: op.1, ..Attention::new(0.125) });
             let operands: Vec<(bool, &[usize])> =
                 [&q[..], &kv, &kv].into_iter().chain(mask).map(|s| (false, s)).collect();
             problems.push(operation(dtype, op, &operands, &[], None));

@@ -10,7 +10,7 @@ not measured again, so peers and Tactician can be measured in one call or in sev
 written after every engine and every turn. Whatever fails becomes a row that says so, and the rest goes on. With
 --limit-seconds nothing begins that would probably not end in time.
 
-Needs torch and torchvision, and onnx for Tactician; jax for the engine jax. Batch norms are folded for every engine; the
+Needs torch and torchvision, transformers for texts, and onnx for Tactician; jax for the engine jax. Batch norms are folded for every engine; the
 error is the relative L2 distance from PyTorch's output in f32.
 """
 import argparse
@@ -44,7 +44,7 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--tactician", help="the program")
     p.add_argument("--networks", nargs="+", default=["resnet50"],
-                   choices=["resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0", "vit_b_16"])
+                   choices=["resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0", "vit_b_16", "bert_base", "gpt2", "lstm"])
     p.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
     p.add_argument("--types", nargs="+", default=["f16"], choices=["f16", "tf32", "f32", "bf16"])
     p.add_argument("--engines", nargs="+", default=["torch_graph", "torch_compile", "jax", "tactician"], choices=ENGINES)
@@ -77,14 +77,16 @@ class Configuration:
         cuda = "cuda" if torch.cuda.is_available() else "cpu"
         plain, self.model = networks.load(name, os.path.join(a.work, "models"))
         plain = plain.to(cuda)
-        self.images = networks.images(batch, batch + 1)
+        self.example = networks.example(name, batch, batch + 1)
         set_tf32(False)
         with torch.no_grad():
-            self.want = double(plain(self.images.to(cuda)))
+            self.want = double(plain(self.example.to(cuda)))
         set_tf32(kind == "tf32")
         # Peers run channels last, which is their fast layout for convolutions.
         last = {"dtype": DTYPES[kind], "memory_format": torch.channels_last}
-        self.net, self.x = plain.to(**last), self.images.to(cuda).to(**last)
+        self.net, self.x = plain.to(**last), self.example.to(cuda)
+        if self.x.is_floating_point():
+            self.x = self.x.to(**last) if self.x.dim() == 4 else self.x.to(DTYPES[kind])
         self.row = {"network": name, "type": kind, "batch": batch}
 
     def error(self, output):
@@ -181,9 +183,9 @@ class Run:
         if not self.clock.enough(f"{engine} {c.name}", GUESS[engine]):
             print(f"  {engine}: not begun, {self.clock.left():.0f} s are left", flush=True)
             return None
-        shape, start = f"input={'x'.join(map(str, c.images.shape))}", time.monotonic()
+        shape, start = f"input={'x'.join(map(str, c.example.shape))}", time.monotonic()
         x = os.path.join(folder, "x.npy")
-        np.save(x, c.images.numpy())
+        np.save(x, c.example.numpy())
         plans = {w: os.path.join(folder, f"{engine}-{w}.plan") for w in workspaces}
         rows = []
         try:

@@ -119,7 +119,7 @@ fn samples(dtype: DType) -> Vec<Sample> {
         }
     }
     for (causal, mask) in [(None, None), (Some(0), None), (Some(2), Some(&[5, 9][..]))] {
-        let op = Attention { scale: 0.25, causal, softcap: 0.0 };
+        let op = Attention { causal, ..Attention::new(0.25) };
         let mut operands: Vec<&[usize]> = vec![&[2, 4, 5, 16], &[2, 2, 9, 16], &[2, 2, 9, 16]];
         operands.extend(mask);
         list.push(sample(Op::Attention(op), &operands));

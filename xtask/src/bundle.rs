@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::{ROOT, cargo, small, target_folder};
 
 /// Test programs that have something to say on a GPU: package and target.
-const TESTS: [(&str, &str); 12] = [
+const TESTS: [(&str, &str); 13] = [
+    ("tactician", "attention"),
     ("tactician", "tactics"),
     ("tactician", "race"),
     ("tactician", "gpu_runtime"),

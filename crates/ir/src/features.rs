@@ -248,10 +248,11 @@ fn anchor_flops(p: &Problem, window: Option<&WindowFeatures>, product: Option<&P
             times(&[2, steps, weights.fold(0, u64::saturating_add)])
         }
         Op::Softmax(_) => times(&[5, input]),
-        Op::Attention(_) => {
+        Op::Attention(o) => {
             // Two products, and the softmax between them.
             let key = p.operands.get(1).map(|o| sizes(&o.ty)).unwrap_or_default();
-            let (keys, size) = (key.get(2).copied().unwrap_or(0), key.get(3).copied().unwrap_or(0));
+            let length = if o.heads_inside[1] { 1 } else { 2 };
+            let (keys, size) = (key.get(length).copied().unwrap_or(0), key.get(3).copied().unwrap_or(0));
             let rows = input / size.max(1);
             let value = sizes(&p.result).last().copied().unwrap_or(0);
             times(&[rows, keys, 2 * size + 2 * value + 5])

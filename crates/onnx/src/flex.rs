@@ -24,7 +24,7 @@ pub(crate) fn flex_attention<'m>(
         q_type.shape.dims()[3].as_usize().ok_or("the size of a head is open; give the shapes (--shape)")?;
     let scale = if n.has("scale") { n.float("scale", 1.0) } else { (1.0 / (size as f64).sqrt()) as f32 };
     if !n.has("score_mod") && !n.has("prob_mod") {
-        let op = Attention { scale, causal: None, softcap: 0.0 };
+        let op = Attention::new(scale);
         return Ok(vec![Val::Tensor(import.add(Op::Attention(op), &[q, k, v], label)?)]);
     }
     let own = q_type.dtype;

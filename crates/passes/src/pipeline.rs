@@ -41,6 +41,7 @@ pub const PIPELINE: &[&dyn Rewrite] = &[
     &TransposeIntoMatMul,
     &OneHotProduct,
     &Attention,
+    &HeadsIntoAttention,
     &NormFromSteps,
     &ScaleIntoNorm,
     &BatchNormToAffine,

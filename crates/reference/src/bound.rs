@@ -14,7 +14,7 @@ use tactician_types::{Growth, NarrowFloat};
 
 use crate::error::ReferenceError;
 use crate::expr::{Number, apply, decoded};
-use crate::ops::attention::rows;
+use crate::ops::attention::{rows, sizes};
 use crate::ops::recurrent::{self, Roundings};
 use crate::problem::{eval_both, eval_value, failed, read};
 use crate::value::{Data, Value, advance, broadcast_strides, narrow, offset, round};
@@ -345,7 +345,7 @@ fn anchor_bound(problem: &Problem, x: &[&Value], result: &Value) -> Result<Vec<f
 fn attention_bound(op: &tactician_ir::Attention, x: &[&Value], result: &Value, dtype: DType) -> Vec<f64> {
     let (u, own) = (accumulator_unit(dtype), unit(dtype));
     let short = if own > u { own } else { 0.0 };
-    let (d, keys, dv) = (x[0].sizes[3], x[1].sizes[2], x[2].sizes[3]);
+    let ([.., d], [_, _, keys, _], [.., dv]) = (sizes(op, x, 0), sizes(op, x, 1), sizes(op, x, 2));
     let (cap, terms) = (f64::from(op.softcap), |n: usize| (n + 8) as f64 * u);
     let mut out = vec![0.0; result.len()];
     rows(op, x, |row| {

@@ -23,14 +23,15 @@ __device__ __forceinline__ void copy_chunk(unsigned to, const void* from, bool v
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 
-/// Copies `COUNT` rows of `size` elements, zeros from row `rows` and column `size` on.
+/// Copies `COUNT` rows of `size` elements, `stride` apart, zeros from row `rows` and column `size` on.
 template <int COUNT, int COLUMNS>
-__device__ __forceinline__ void copy_rows(unsigned to, const char* from, int rows, int size) {
+__device__ __forceinline__ void copy_rows(unsigned to, const char* from, int rows, int size, int stride) {
   constexpr int CHUNKS = COLUMNS / 8;
   for (int i = threadIdx.x; i < COUNT * CHUNKS; i += THREADS) {
     const int row = i / CHUNKS, chunk = i % CHUNKS;
     const bool valid = row < rows && chunk * 8 < size;
-    copy_chunk(to + row * (COLUMNS + 8) * 2 + chunk * 16, valid ? from + ((long long)row * size + chunk * 8) * 2 : from, valid);
+    const char* at = from + ((long long)row * stride + chunk * 8) * 2;
+    copy_chunk(to + row * (COLUMNS + 8) * 2 + chunk * 16, valid ? at : from, valid);
   }
 }
 
@@ -61,21 +62,21 @@ attention_mma(const void* q, const void* k, const void* v, MASK_PARAMETER void* 
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   const int blocks = (s.queries + ROWS - 1) / ROWS;
   const int matrix = blockIdx.x / blocks, q0 = blockIdx.x % blocks * ROWS;
-  const long long row0 = (long long)matrix * s.queries + q0, first = (long long)key_matrix(s, matrix) * s.keys;
-  const char* keys = (const char*)k + first * s.d * 2;
-  const char* values = (const char*)v + first * s.dv * 2;
+  const char* keys = (const char*)k + key_start(s, s.k, matrix) * 2;
+  const char* values = (const char*)v + key_start(s, s.v, matrix) * 2;
   const unsigned queries = (unsigned)__cvta_generic_to_shared(shared), stages = queries + ROWS * PITCH;
   const int end = seen_keys(s, min(q0 + ROWS, s.queries) - 1), tiles = (end + KEYS - 1) / KEYS;
 
   auto copy_tile = [&](int tile) {
     const unsigned to = stages + (tile & 1) * STAGE;
     const int at = tile * KEYS;
-    copy_rows<KEYS, HEAD>(to, keys + (long long)at * s.d * 2, s.keys - at, s.d);
-    copy_rows<KEYS, HEAD_V>(to + K_BYTES, values + (long long)at * s.dv * 2, s.keys - at, s.dv);
+    copy_rows<KEYS, HEAD>(to, keys + (long long)at * s.k.row * 2, s.keys - at, s.d, s.k.row);
+    copy_rows<KEYS, HEAD_V>(to + K_BYTES, values + (long long)at * s.v.row * 2, s.keys - at, s.dv, s.v.row);
   };
 
   wait_for_inputs();
-  copy_rows<ROWS, HEAD>(queries, (const char*)q + row0 * s.d * 2, s.queries - q0, s.d);
+  const long long start = query_start(s, s.q, matrix) + (long long)q0 * s.q.row;
+  copy_rows<ROWS, HEAD>(queries, (const char*)q + start * 2, s.queries - q0, s.d, s.q.row);
   if (tiles > 0) copy_tile(0);
   asm volatile("cp.async.commit_group;" ::: "memory");
 
@@ -181,7 +182,7 @@ attention_mma(const void* q, const void* k, const void* v, MASK_PARAMETER void* 
       const int column = j * 8 + (lane & 3) * 2;
       const float pair[2] = {out[j][2 * r] * factor, out[j][2 * r + 1] * factor};
       if (query < s.queries && column < s.dv) {
-        store_floats<ELEMENT, 2>(pair, y, ((long long)matrix * s.queries + query) * s.dv + column);
+        store_floats<ELEMENT, 2>(pair, y, query_start(s, s.y, matrix) + (long long)query * s.y.row + column);
       }
     }
   }

@@ -16,9 +16,10 @@ attention_plain(const void* q, const void* k, const void* v, MASK_PARAMETER void
   if (row >= (long long)s.matrices * s.queries) return;
   const int matrix = (int)(row / s.queries), i = (int)(row - (long long)matrix * s.queries);
   float* query = staged + warp * s.d;
-  for (int c = lane; c < s.d; c += 32) query[c] = load_float<ELEMENT>(q, row * s.d + c);
+  const long long from = query_start(s, s.q, matrix) + (long long)i * s.q.row;
+  for (int c = lane; c < s.d; c += 32) query[c] = load_float<ELEMENT>(q, from + c);
   __syncwarp();
-  const long long first = (long long)key_matrix(s, matrix) * s.keys;
+  const long long keys = key_start(s, s.k, matrix), values = key_start(s, s.v, matrix);
   const long long masked = mask_row(s, matrix, i);
   const int seen = seen_keys(s, i);
   float top = -inf_f32(), sum = 0, out[VALUES];
@@ -29,7 +30,7 @@ attention_plain(const void* q, const void* k, const void* v, MASK_PARAMETER void
     float x = -inf_f32();
     if (j < seen) {
       float product = 0;
-      const long long key = (first + j) * s.d;
+      const long long key = keys + (long long)j * s.k.row;
       for (int c = 0; c < s.d; c++) product += query[c] * load_float<ELEMENT>(k, key + c);
       x = score(s, product, MASK_ARGUMENT, masked, j);
     }
@@ -48,7 +49,7 @@ attention_plain(const void* q, const void* k, const void* v, MASK_PARAMETER void
     const int count = min(32, seen - k0);
     for (int n = 0; n < count; n++) {
       const float share = __shfl_sync(~0u, w, n);
-      const long long value = (first + k0 + n) * s.dv;
+      const long long value = values + (long long)(k0 + n) * s.v.row;
 #pragma unroll
       for (int c = 0; c < VALUES; c++) {
         if (c * 32 + lane < s.dv) out[c] += share * load_float<ELEMENT>(v, value + c * 32 + lane);
@@ -56,9 +57,10 @@ attention_plain(const void* q, const void* k, const void* v, MASK_PARAMETER void
     }
   }
   const float factor = sum == 0 ? 0.0f : 1.0f / sum;
+  const long long to = query_start(s, s.y, matrix) + (long long)i * s.y.row;
 #pragma unroll
   for (int c = 0; c < VALUES; c++) {
     const float result[1] = {out[c] * factor};
-    if (c * 32 + lane < s.dv) store_floats<ELEMENT, 1>(result, y, row * s.dv + c * 32 + lane);
+    if (c * 32 + lane < s.dv) store_floats<ELEMENT, 1>(result, y, to + c * 32 + lane);
   }
 }

@@ -1,6 +1,7 @@
 // What the kernels of attention share: sizes, and what becomes of a product of query and key.
 //
-//   q [B, H, Sq, D], k [B, H / group, Sk, D], v [B, H / group, Sk, Dv], mask over [B, H, Sq, Sk] with steps
+//   q [B, H, Sq, D], k [B, H / group, Sk, D], v [B, H / group, Sk, Dv] and y [B, H, Sq, Dv] with strides of their first three
+//   axes, mask over [B, H, Sq, Sk] with steps
 //
 //   ELEMENT  0: f32, 1: f16, 2: bf16
 //   CAUSAL   1: query i sees keys up to i + offset
@@ -9,8 +10,14 @@
 #pragma once
 #include "mma_numbers.cuh"
 
+/// Elements between neighbours along the first three axes.
+struct Strides {
+  int batch, head, row;
+};
+
 struct Shape {
   int matrices, heads, group, queries, keys, d, dv;
+  Strides q, k, v, y;
   int mask_steps[4];
   int offset;
   float scale, cap;
@@ -29,9 +36,14 @@ __device__ __forceinline__ int seen_keys(const Shape& s, int i) {
   return CAUSAL ? max(0, min(s.keys, i + s.offset + 1)) : s.keys;
 }
 
-/// Which matrix of keys a matrix of queries reads.
-__device__ __forceinline__ int key_matrix(const Shape& s, int matrix) {
-  return matrix / s.heads * (s.heads / s.group) + matrix % s.heads / s.group;
+/// Where a matrix of queries, or of results, begins.
+__device__ __forceinline__ long long query_start(const Shape& s, const Strides& of, int matrix) {
+  return (long long)(matrix / s.heads) * of.batch + (long long)(matrix % s.heads) * of.head;
+}
+
+/// Where the matrix of keys, or of values, that a matrix of queries reads begins.
+__device__ __forceinline__ long long key_start(const Shape& s, const Strides& of, int matrix) {
+  return (long long)(matrix / s.heads) * of.batch + (long long)(matrix % s.heads / s.group) * of.head;
 }
 
 /// Where the mask of a query begins.

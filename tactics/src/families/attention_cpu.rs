@@ -61,8 +61,9 @@ pub(crate) fn shape(problem: &Problem) -> Option<AttentionShape> {
         return None;
     }
     let sizes: Vec<Vec<usize>> = problem.operands.iter().map(|o| o.ty.sizes()).collect::<Option<_>>()?;
-    let &[batches, heads, queries, size] = sizes[0].as_slice() else { return None };
-    let &[_, key_heads, keys, value_size] = sizes[2].as_slice() else { return None };
+    let outside = |which: usize| Some(op.heads_outside(which, &<[usize; 4]>::try_from(sizes[which].as_slice()).ok()?));
+    let [batches, heads, queries, size] = outside(0)?;
+    let [_, key_heads, keys, value_size] = outside(2)?;
     let mask = sizes.get(3).map(|m| {
         let skip = 4 - m.len();
         (0..m.len()).filter(|&i| m[i] != 1).fold(0u8, |mask, i| mask | 1 << (i + skip))
@@ -79,5 +80,6 @@ pub(crate) fn shape(problem: &Problem) -> Option<AttentionShape> {
         scale: op.scale,
         causal: op.causal,
         softcap: op.softcap,
+        heads_inside: op.heads_inside,
     })
 }

@@ -60,6 +60,12 @@ fn arguments(s: &AttentionShape) -> Option<LaunchArg> {
     for n in sizes {
         list = list.i32(int(n)?);
     }
+    for which in 0..4 {
+        let strides = s.strides(which);
+        for n in [strides.batch, strides.head, strides.row] {
+            list = list.i32(int(n)?);
+        }
+    }
     let mask = [s.batches, s.heads, s.queries, s.keys];
     for axis in 0..4 {
         let has = |a: usize| s.mask.is_some_and(|m| m >> a & 1 == 1);

@@ -13,7 +13,7 @@ fn attention(dtype: DType, op: Attention, mask: Option<&[usize]>) -> Problem {
 }
 
 fn op(causal: Option<i64>, softcap: f32) -> Attention {
-    Attention { scale: 0.125, causal, softcap }
+    Attention { causal, softcap, ..Attention::new(0.125) }
 }
 
 fn functions(problem: &Problem) -> Vec<Function> {

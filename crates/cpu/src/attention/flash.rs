@@ -54,7 +54,7 @@ impl FlashAttention {
     /// One block of queries.
     ///
     /// # Safety
-    /// `out` is the block's rows, `scratch` as long as [`Parts::all`]; the level has vectors of `lanes` floats; inputs are
+    /// `out` is the first of the block's rows, `scratch` as long as [`Parts::all`]; the level has vectors of `lanes` floats; inputs are
     /// as long as the shape says.
     unsafe fn block(
         &self,
@@ -71,23 +71,24 @@ impl FlashAttention {
         let width = panel(lanes);
         let count = queries.len();
         let tiles = RowTiles::new(count, lanes);
-        let from = s.key_matrix(matrix) * s.keys;
+        let [q_row, k_row, v_row, y_row] = [0, 1, 2, 3].map(|which| s.strides(which).row);
+        let [of_q, of_k, of_v] = [0, 1, 2].map(|which| s.start(which, matrix));
         let (scores, rest) = scratch.split_at_mut(parts.keys);
         let (keys, rest) = rest.split_at_mut(parts.values - parts.keys);
         let (values, rest) = rest.split_at_mut(parts.tops - parts.values);
         let (tops, sums) = rest.split_at_mut(parts.sums - parts.tops);
         tops.fill(f32::NEG_INFINITY);
         sums.fill(0.0);
-        // SAFETY: the caller's rows.
-        let rows = unsafe { std::slice::from_raw_parts_mut(out, count * dv) };
-        rows.fill(0.0);
+        // SAFETY: the caller's rows, one at a time.
+        let row = |r: usize| unsafe { std::slice::from_raw_parts_mut(out.add(r * y_row), dv) };
+        (0..count).for_each(|r| row(r).fill(0.0));
         let seen = s.seen(queries.end - 1);
         for k0 in (0..seen).step_by(self.columns) {
             let n = self.columns.min(seen - k0);
-            let key = |at: usize| input.k.as_ptr().wrapping_add((from + k0 + at) * d);
-            let transposed = Strided { at: key(0), step: 1, column: d, n, in_place: false };
-            let value = input.v.as_ptr().wrapping_add((from + k0) * dv);
-            let right = Strided { at: value, step: dv, column: 1, n: dv, in_place: true };
+            let key = input.k.as_ptr().wrapping_add(of_k + k0 * k_row);
+            let transposed = Strided { at: key, step: 1, column: k_row, n, in_place: false };
+            let value = input.v.as_ptr().wrapping_add(of_v + k0 * v_row);
+            let right = Strided { at: value, step: v_row, column: 1, n: dv, in_place: true };
             for (p, j) in (0..n).step_by(width).enumerate() {
                 // SAFETY: keys of this block; `keys` holds `columns / width` panels of `d` steps.
                 unsafe {
@@ -97,13 +98,13 @@ impl FlashAttention {
             }
             for t in 0..tiles.count {
                 let (first, m) = (tiles.start(t), tiles.start(t + 1) - tiles.start(t));
-                let q = input.q.as_ptr().wrapping_add((matrix * s.queries + queries.start + first) * d);
+                let q = input.q.as_ptr().wrapping_add(of_q + (queries.start + first) * q_row);
                 for (p, j) in (0..n).step_by(width).enumerate() {
                     // SAFETY: rows of this block, a packed panel, and their scores.
                     unsafe {
                         let tile = Tile {
                             a: q,
-                            a_row: d,
+                            a_row: q_row,
                             a_step: 1,
                             b: keys.as_ptr().add(p * width * d),
                             b_step: width,
@@ -123,7 +124,7 @@ impl FlashAttention {
                 let visible = s.seen(i).saturating_sub(k0).min(n);
                 let mask = input.mask_row(s, matrix, i, k0, visible);
                 let (top, sum) = (&mut tops[r], &mut sums[r]);
-                weigh(level, s.scale, s.softcap, scores, visible, mask, top, sum, &mut rows[r * dv..][..dv]);
+                weigh(level, s.scale, s.softcap, scores, visible, mask, top, sum, row(r));
             }
             for (p, j) in (0..dv).step_by(width).enumerate() {
                 let (b, b_step) = right.in_place(0, j, width).unwrap_or_else(|| {
@@ -143,8 +144,8 @@ impl FlashAttention {
                             b,
                             b_step,
                             steps: n,
-                            c: rows.as_mut_ptr().add(first * dv + j),
-                            c_row: dv,
+                            c: out.add(first * y_row + j),
+                            c_row: y_row,
                             columns: (dv - j).min(width),
                             add: true,
                         };
@@ -153,9 +154,9 @@ impl FlashAttention {
                 }
             }
         }
-        for (r, row) in rows.chunks_exact_mut(dv).enumerate() {
-            let factor = if sums[r] == 0.0 { 0.0 } else { 1.0 / sums[r] };
-            row.iter_mut().for_each(|v| *v *= factor);
+        for (r, sum) in sums[..count].iter().enumerate() {
+            let factor = if *sum == 0.0 { 0.0 } else { 1.0 / sum };
+            row(r).iter_mut().for_each(|v| *v *= factor);
         }
     }
 }
@@ -297,7 +298,7 @@ impl Kernel for FlashAttention {
                 // SAFETY: a part has its own scratch, a unit its own rows of the output, which `sizes` made long enough;
                 // `prepare` checked the vectors.
                 unsafe {
-                    let out = out.ptr((matrix * s.queries + queries.start) * s.value_size);
+                    let out = out.ptr(s.start(3, matrix) + queries.start * s.strides(3).row);
                     let scratch = scratch.slice(part * parts.all, parts.all);
                     self.block(threads.level(), &input, matrix, queries, out, scratch, &parts);
                 }

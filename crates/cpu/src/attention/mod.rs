@@ -11,4 +11,4 @@ mod tests;
 
 pub use flash::FlashAttention;
 pub use plain::PlainAttention;
-pub use shape::AttentionShape;
+pub use shape::{AttentionShape, AttentionStrides};

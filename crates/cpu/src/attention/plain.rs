@@ -54,17 +54,19 @@ impl PlainAttention {
         let out = SharedMut::new(args.output::<T>(0));
         let (scale, cap) = (f64::from(s.scale), f64::from(s.softcap));
         let rows = s.batches * s.heads * s.queries;
+        let rows_of = [0, 1, 2, 3].map(|which| s.strides(which).row);
         if s.value_size == 0 {
             return;
         }
         threads.for_each_range(rows, threads.count() * 4, |_, range| {
             for row in range {
                 let (matrix, i) = (row / s.queries, row % s.queries);
-                let from = s.key_matrix(matrix) * s.keys;
+                let [of_q, of_k, of_v, of_y] = [0, 1, 2, 3].map(|which| s.start(which, matrix));
                 let masked = matrix / s.heads * steps[0] + matrix % s.heads * steps[1] + i * steps[2];
                 let seen = s.seen(i);
                 let score = |j: usize| {
-                    let (q, k) = (&q[row * s.size..][..s.size], &k[(from + j) * s.size..][..s.size]);
+                    let q = &q[of_q + i * rows_of[0]..][..s.size];
+                    let k = &k[of_k + j * rows_of[1]..][..s.size];
                     let mut x = q.iter().zip(k).map(|(a, b)| a.wide() * b.wide()).sum::<f64>() * scale;
                     if cap > 0.0 {
                         x = cap * (x / cap).tanh();
@@ -83,7 +85,7 @@ impl PlainAttention {
                     }
                 }
                 // SAFETY: this row's outputs, inside the output.
-                let out = unsafe { out.slice(row * s.value_size, s.value_size) };
+                let out = unsafe { out.slice(of_y + i * rows_of[3], s.value_size) };
                 for (at, out) in out.chunks_mut(TOGETHER).enumerate() {
                     let mut sums = [0.0; TOGETHER];
                     for j in 0..seen {
@@ -92,7 +94,7 @@ impl PlainAttention {
                             continue;
                         }
                         let w = (x - top).exp() / sum;
-                        let values = &v[(from + j) * s.value_size + at * TOGETHER..];
+                        let values = &v[of_v + j * rows_of[2] + at * TOGETHER..];
                         for (sum, v) in sums[..out.len()].iter_mut().zip(values) {
                             *sum += w * v.wide();
                         }

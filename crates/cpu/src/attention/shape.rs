@@ -5,7 +5,8 @@ use crate::kernel::KernelError;
 /// Bound on element counts: products with element sizes stay inside 63 bits.
 const MAX_LEN: usize = 1 << 48;
 
-/// Sizes and parameters of attention over dense `q [B, Hq, Sq, D]`, `k [B, Hk, Sk, D]`, `v [B, Hk, Sk, Dv]`.
+/// Sizes and parameters of attention over dense `q [B, Hq, Sq, D]`, `k [B, Hk, Sk, D]`, `v [B, Hk, Sk, Dv]`, each of which, like
+/// the result `[B, Hq, Sq, Dv]`, may have its heads inside the length.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AttentionShape {
     /// B.
@@ -30,6 +31,19 @@ pub struct AttentionShape {
     pub causal: Option<i64>,
     /// `s` becomes `softcap · tanh(s / softcap)`; 0 for none.
     pub softcap: f32,
+    /// Which of `q`, `k`, `v` and the result are `[B, S, H, D]`.
+    pub heads_inside: [bool; 4],
+}
+
+/// How many elements lie between neighbours of an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionStrides {
+    /// Batches.
+    pub batch: usize,
+    /// Heads.
+    pub head: usize,
+    /// Queries or keys.
+    pub row: usize,
 }
 
 impl AttentionShape {
@@ -66,6 +80,27 @@ impl AttentionShape {
         Ok(lens)
     }
 
+    /// Strides of `q`, `k`, `v` or the result, by its number. Sizes are those that [`AttentionShape::lens`] accepts.
+    pub fn strides(&self, which: usize) -> AttentionStrides {
+        let (heads, length) =
+            if matches!(which, 0 | 3) { (self.heads, self.queries) } else { (self.key_heads, self.keys) };
+        let size = if which < 2 { self.size } else { self.value_size };
+        let (head, row) = (length.saturating_mul(size), heads.saturating_mul(size));
+        let batch = heads.saturating_mul(head);
+        match self.heads_inside[which] {
+            true => AttentionStrides { batch, head: size, row },
+            false => AttentionStrides { batch, head, row: size },
+        }
+    }
+
+    /// Where what a matrix of queries (batch and head) has to do with begins in `q`, `k`, `v` or the result.
+    pub(crate) fn start(&self, which: usize, matrix: usize) -> usize {
+        let (batch, head) = (matrix / self.heads, matrix % self.heads);
+        let head = if matches!(which, 0 | 3) { head } else { head / (self.heads / self.key_heads) };
+        let s = self.strides(which);
+        batch * s.batch + head * s.head
+    }
+
     fn mask_sizes(&self, axes: u8) -> [usize; 4] {
         let all = [self.batches, self.heads, self.queries, self.keys];
         std::array::from_fn(|i| if axes >> i & 1 == 1 { all[i] } else { 1 })
@@ -76,12 +111,6 @@ impl AttentionShape {
         let Some(axes) = self.mask else { return [0; 4] };
         let sizes = self.mask_sizes(axes);
         std::array::from_fn(|i| if axes >> i & 1 == 1 { sizes[i + 1..].iter().product() } else { 0 })
-    }
-
-    /// Which matrix of keys a matrix of queries (batch and head) reads.
-    pub(crate) fn key_matrix(&self, matrix: usize) -> usize {
-        let (batch, head) = (matrix / self.heads, matrix % self.heads);
-        batch * self.key_heads + head / (self.heads / self.key_heads)
     }
 
     /// How many keys query `i` may see, from the first on.

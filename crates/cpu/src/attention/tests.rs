@@ -9,10 +9,23 @@ use crate::threads::Threads;
 /// The definition, with all scores of a query at once.
 fn naive(s: &AttentionShape, x: &[Vec<f32>]) -> Vec<f64> {
     let steps = s.mask_steps();
-    let mut out = Vec::new();
+    let mut out = vec![0.0; s.batches * s.heads * s.queries * s.value_size];
     for matrix in 0..s.batches * s.heads {
         let (b, h) = (matrix / s.heads, matrix % s.heads);
-        let from = (b * s.key_heads + h * s.key_heads / s.heads) * s.keys;
+        let shared = h * s.key_heads / s.heads;
+        let place = |which: usize, head: usize, i: usize| {
+            let (heads, length, size) = match which {
+                0 => (s.heads, s.queries, s.size),
+                1 => (s.key_heads, s.keys, s.size),
+                _ => (s.key_heads, s.keys, s.value_size),
+            };
+            let row = if s.heads_inside[which] {
+                (b * length + i) * heads + head
+            } else {
+                (b * heads + head) * length + i
+            };
+            row * size
+        };
         for i in 0..s.queries {
             let scores: Vec<f64> = (0..s.keys)
                 .map(|j| {
@@ -21,8 +34,8 @@ fn naive(s: &AttentionShape, x: &[Vec<f32>]) -> Vec<f64> {
                     }
                     let dot: f64 = (0..s.size)
                         .map(|c| {
-                            let q = x[0][(matrix * s.queries + i) * s.size + c];
-                            f64::from(q) * f64::from(x[1][(from + j) * s.size + c])
+                            let q = x[0][place(0, h, i) + c];
+                            f64::from(q) * f64::from(x[1][place(1, shared, j) + c])
                         })
                         .sum();
                     let mut y = dot * f64::from(s.scale);
@@ -39,8 +52,13 @@ fn naive(s: &AttentionShape, x: &[Vec<f32>]) -> Vec<f64> {
             let sum: f64 = weights.iter().sum();
             for c in 0..s.value_size {
                 let total: f64 =
-                    (0..s.keys).map(|j| weights[j] * f64::from(x[2][(from + j) * s.value_size + c])).sum();
-                out.push(if sum == 0.0 { 0.0 } else { total / sum });
+                    (0..s.keys).map(|j| weights[j] * f64::from(x[2][place(2, shared, j) + c])).sum();
+                let row = if s.heads_inside[3] {
+                    (b * s.queries + i) * s.heads + h
+                } else {
+                    matrix * s.queries + i
+                };
+                out[row * s.value_size + c] = if sum == 0.0 { 0.0 } else { total / sum };
             }
         }
     }
@@ -80,6 +98,7 @@ fn attention_by_definition() {
             scale: rng.pick(&[0.2, 1.0, 5.0]),
             causal: rng.pick(&[None, None, Some(0), Some(7), Some(-4)]),
             softcap: rng.pick(&[0.0, 0.0, 2.0]),
+            heads_inside: [0; 4].map(|_| rng.below(2) == 1),
         };
         if round == 0 {
             s.keys = 0;
@@ -119,6 +138,7 @@ fn hostile_parameters() {
         scale: 1.0,
         causal: Some(1),
         softcap: 1.0,
+        heads_inside: [false, true, true, false],
     };
     hostile(&PlainAttention { dtype: DType::F32, shape });
 }

@@ -1,5 +1,6 @@
 //! Scaled dot-product attention.
 
+use crate::dim::Dim;
 use crate::ops::check_float;
 use crate::ops::conv::known_differ;
 use crate::ops::pointwise::broadcast;
@@ -10,6 +11,8 @@ use crate::tensor::{Shape, TensorType};
 ///
 /// Query head `h` reads key head `h / (Hq / Hk)`. The softmax runs over the keys; a key that is left out weighs nothing,
 /// and a query that may see no key at all gives zeros.
+///
+/// Any of them may have its heads inside the length, `[B, S, H, D]`, as products with weights give and take them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     /// What the products of queries and keys are multiplied by.
@@ -18,9 +21,25 @@ pub struct Attention {
     pub causal: Option<i64>,
     /// `cap(s) = softcap · tanh(s / softcap)`; 0 leaves `s` as it is.
     pub softcap: f32,
+    /// Which of `q`, `k`, `v` and the result are `[B, S, H, D]`.
+    pub heads_inside: [bool; 4],
 }
 
 impl Attention {
+    /// Attention of all keys, its operands `[B, H, S, D]`.
+    pub const fn new(scale: f32) -> Attention {
+        Attention { scale, causal: None, softcap: 0.0, heads_inside: [false; 4] }
+    }
+
+    /// `[B, H, S, D]` of the sizes of `q`, `k`, `v` or the result, by its number; and back.
+    pub fn heads_outside<T: Clone>(&self, which: usize, sizes: &[T; 4]) -> [T; 4] {
+        let mut out = sizes.clone();
+        if self.heads_inside[which] {
+            out.swap(1, 2);
+        }
+        out
+    }
+
     pub(crate) fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let (q, k, v) = (inputs[0], inputs[1], inputs[2]);
         check_float(q)?;
@@ -38,30 +57,36 @@ impl Attention {
                 "attention needs operands [batch, heads, length, size], found {q}, {k} and {v}"
             ));
         }
-        let dim = |t: &TensorType, i: usize| t.shape.0[i].clone();
-        for (what, a, b) in [
-            ("batches", (q, 0), (k, 0)),
-            ("batches", (q, 0), (v, 0)),
-            ("heads", (k, 1), (v, 1)),
-            ("lengths", (k, 2), (v, 2)),
-            ("sizes of heads", (q, 3), (k, 3)),
+        let dims = |which: usize| {
+            let dims: [Dim; 4] = std::array::from_fn(|i| inputs[which].shape.0[i].clone());
+            self.heads_outside(which, &dims)
+        };
+        let [of_q, of_k, of_v] = [0, 1, 2].map(dims);
+        for (what, i, (a, of_a), (b, of_b)) in [
+            ("batches", 0, (q, &of_q), (k, &of_k)),
+            ("batches", 0, (q, &of_q), (v, &of_v)),
+            ("heads", 1, (k, &of_k), (v, &of_v)),
+            ("lengths", 2, (k, &of_k), (v, &of_v)),
+            ("sizes of heads", 3, (q, &of_q), (k, &of_k)),
         ] {
-            if known_differ(&dim(a.0, a.1), &dim(b.0, b.1)) {
-                return Err(format!("{what} differ: {} and {}", a.0, b.0));
+            if known_differ(&of_a[i], &of_b[i]) {
+                return Err(format!("{what} differ: {a} and {b}"));
             }
         }
-        if let (Some(hq), Some(hk)) = (dim(q, 1).as_usize(), dim(k, 1).as_usize())
+        if let (Some(hq), Some(hk)) = (of_q[1].as_usize(), of_k[1].as_usize())
             && (hk == 0 && hq != 0 || hk != 0 && hq % hk != 0)
         {
             return Err(format!("{hq} heads of queries do not divide among {hk} of keys"));
         }
         if let Some(mask) = inputs.get(3) {
-            let whole: Shape = [dim(q, 0), dim(q, 1), dim(q, 2), dim(k, 2)].into_iter().collect();
+            let whole: Shape = of_q[..3].iter().chain([&of_k[2]]).cloned().collect();
             if broadcast(&[&whole, &mask.shape])? != whole {
                 return Err(format!("mask {mask} does not broadcast to the scores {whole}"));
             }
         }
-        let shape: Shape = [dim(q, 0), dim(q, 1), dim(q, 2), dim(v, 3)].into_iter().collect();
+        let [batch, heads, length, _] = of_q;
+        let [.., size] = of_v;
+        let shape = self.heads_outside(3, &[batch, heads, length, size]).into_iter().collect();
         Ok(TensorType { dtype: q.dtype, shape })
     }
 }

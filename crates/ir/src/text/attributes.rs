@@ -62,6 +62,8 @@ pub fn attributes(op: &Op) -> String {
                 w.put("causal", offset);
             }
             w.unless(o.softcap.to_bits() == 0, "softcap", f32_text(o.softcap));
+            let inside: Vec<usize> = (0..4).filter(|&i| o.heads_inside[i]).collect();
+            w.unless(inside.is_empty(), "heads_inside", list(&inside));
         }
         Op::BatchNorm(BatchNorm { epsilon }) | Op::InstanceNorm(InstanceNorm { epsilon }) => {
             w.put("epsilon", f32_text(*epsilon));

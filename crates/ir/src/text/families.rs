@@ -2,6 +2,7 @@
 
 use tactician_types::Scalar;
 
+use super::TextErrorKind;
 use super::attributes::{CELLS, COORDINATES, DIRECTIONS, GATE_FUNCTIONS, ROUNDINGS};
 use super::ops::Read;
 use super::parse::Parser;
@@ -41,7 +42,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn attention(&mut self) -> Read<Op> {
-        let (mut scale, mut causal, mut softcap) = (None, None, 0.0);
+        let (mut scale, mut causal, mut softcap, mut inside) = (None, None, 0.0, vec![]);
         self.attributes(|p, key| {
             match key {
                 "scale" => scale = Some(p.float()?),
@@ -51,12 +52,20 @@ impl Parser<'_> {
                     causal = Some(p.integer(negative)?);
                 }
                 "softcap" => softcap = p.float()?,
+                "heads_inside" => {
+                    inside = p.usizes()?;
+                    if inside.iter().any(|&i| i > 3) {
+                        return p
+                            .fail(TextErrorKind::Value, "numbers from 0 to 3, of q, k, v and the result");
+                    }
+                }
                 _ => return Ok(false),
             }
             Ok(true)
         })?;
         let scale = self.required(scale, "attribute `scale`")?;
-        Ok(Op::Attention(Attention { scale, causal, softcap }))
+        let heads_inside = std::array::from_fn(|i| inside.contains(&i));
+        Ok(Op::Attention(Attention { scale, causal, softcap, heads_inside }))
     }
 
     pub(super) fn norm(&mut self, name: &str) -> Read<Op> {

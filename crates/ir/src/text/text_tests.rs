@@ -105,9 +105,12 @@ pub(super) fn every_op() -> Graph {
     let heads = g.add_input("heads", TensorType::known(DType::F32, &[2, 4, 6, 8])).unwrap();
     let bias = g.add_input("scores", TensorType::known(DType::F32, &[6, 6])).unwrap();
     for (causal, softcap) in [(None, 0.0), (Some(0), 30.0), (Some(-3), 0.0), (Some(9), -0.0)] {
-        let op = Op::Attention(Attention { scale: 0.125, causal, softcap });
+        let op = Op::Attention(Attention { causal, softcap, ..Attention::new(0.125) });
         g.add(op, &[heads, heads, heads, bias], "attention").unwrap();
     }
+    let inside = Attention { heads_inside: [true, false, false, true], ..Attention::new(0.5) };
+    let lengths = g.add_input("lengths", TensorType::known(DType::F32, &[2, 6, 4, 8])).unwrap();
+    g.add(Op::Attention(inside), &[lengths, heads, heads], "inside").unwrap();
     g.add(Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), &[c, b, b, b, b], "").unwrap();
     g.add(Op::LayerNorm(LayerNorm { axis: 1, epsilon: 1e-12 }), &[c], "").unwrap();
     g.add(Op::RmsNorm(RmsNorm { axis: 3, epsilon: 0.0 }), &[c], "rms").unwrap();

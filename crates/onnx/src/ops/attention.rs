@@ -112,7 +112,7 @@ fn attention(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let scale = if n.has("scale") { n.float("scale", 1.0) } else { (1.0 / (size as f64).sqrt()) as f32 };
     let softcap = n.float("softcap", 0.0);
     let causal = (n.int("is_causal", 0) != 0).then_some(past as i64);
-    let op = Attention { scale, causal, softcap };
+    let op = Attention { causal, softcap, ..Attention::new(scale) };
     let mut inputs = vec![q, k, v];
     inputs.extend(mask);
     let mut y = i.add(Op::Attention(op), &inputs, label)?;

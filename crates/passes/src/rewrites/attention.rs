@@ -124,7 +124,7 @@ impl Rewrite for Attention {
                 inputs.push(patch.add(Op::Pointwise(e), &[condition.into()], name).ok()?);
             }
         }
-        let op = AttentionOp { scale, causal: None, softcap: 0.0 };
+        let op = AttentionOp::new(scale);
         let mut new = patch.add(Op::Attention(op), &inputs, name).ok()?;
         if rank == 3 {
             let shape = node.outputs()[0].shape.clone();

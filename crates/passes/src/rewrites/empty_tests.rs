@@ -94,7 +94,7 @@ fn attention_to_no_key_is_zero() {
     let mut g = Graph::new("t");
     let q = input(&mut g, "q", &[1, 2, 3, 4]);
     let [k, v] = ["k", "v"].map(|n| input(&mut g, n, &[1, 2, 0, 4]));
-    let op = Attention { scale: 1.0, causal: None, softcap: 0.0 };
+    let op = Attention::new(1.0);
     let y = g.add(Op::Attention(op), &[q, k, v], "y").unwrap();
     g.mark_output("y", y);
     none_left(&check(NAME, &g));

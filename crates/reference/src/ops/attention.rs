@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use tactician_ir::Attention;
 
 use crate::value::{Value, broadcast_strides};
@@ -16,12 +18,35 @@ pub(crate) struct Row<'a> {
     pub(crate) at: usize,
 }
 
+/// The sizes `[B, H, S, D]` of an operand, which inference made sure of.
+pub(crate) fn sizes(op: &Attention, x: &[&Value], which: usize) -> [usize; 4] {
+    op.heads_outside(which, &std::array::from_fn(|i| x[which].sizes[i]))
+}
+
+/// An operand as `[B, H, S, D]`.
+fn outside<'a>(op: &Attention, x: &[&'a Value], which: usize) -> Cow<'a, [f64]> {
+    let from = x[which].floats();
+    if !op.heads_inside[which] {
+        return Cow::Borrowed(from);
+    }
+    let [batches, heads, length, d] = sizes(op, x, which);
+    let mut out = Vec::with_capacity(from.len());
+    for b in 0..batches {
+        for h in 0..heads {
+            for i in 0..length {
+                out.extend_from_slice(&from[((b * length + i) * heads + h) * d..][..d]);
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// Calls `each` for every query.
 pub(crate) fn rows(op: &Attention, x: &[&Value], mut each: impl FnMut(Row<'_>)) {
-    let [batches, heads, queries, d] = [0, 1, 2, 3].map(|i| x[0].sizes[i]);
-    let [key_heads, keys] = [1, 2].map(|i| x[1].sizes[i]);
-    let dv = x[2].sizes[3];
-    let (q, k, v) = (x[0].floats(), x[1].floats(), x[2].floats());
+    let [batches, heads, queries, d] = sizes(op, x, 0);
+    let [_, key_heads, keys, _] = sizes(op, x, 1);
+    let [.., dv] = sizes(op, x, 2);
+    let [q, k, v] = [0, 1, 2].map(|which| outside(op, x, which));
     let mask = x.get(3).map(|m| (m.floats(), broadcast_strides(&m.sizes, &[batches, heads, queries, keys])));
     let (scale, cap) = (f64::from(op.scale), f64::from(op.softcap));
     let (mut scores, mut weights, mut sizes) = (vec![0.0; keys], vec![0.0; keys], vec![0.0; keys]);
@@ -29,8 +54,8 @@ pub(crate) fn rows(op: &Attention, x: &[&Value], mut each: impl FnMut(Row<'_>)) 
         for h in 0..heads {
             let from = b * key_heads + h / (heads / key_heads);
             for i in 0..queries {
-                let at = (b * heads + h) * queries + i;
-                let query = &q[at * d..][..d];
+                let row = (b * heads + h) * queries + i;
+                let query = &q[row * d..][..d];
                 for j in 0..keys {
                     let key = &k[(from * keys + j) * d..][..d];
                     let mut s = 0.0;
@@ -60,6 +85,7 @@ pub(crate) fn rows(op: &Attention, x: &[&Value], mut each: impl FnMut(Row<'_>)) 
                     weights.iter_mut().for_each(|w| *w /= sum);
                 }
                 let values = &v[from * keys * dv..][..keys * dv];
+                let at = if op.heads_inside[3] { (b * queries + i) * heads + h } else { row };
                 each(Row { scores: &scores, weights: &weights, sizes: &sizes, values, at: at * dv });
             }
         }

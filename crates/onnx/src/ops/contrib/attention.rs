@@ -195,7 +195,7 @@ fn attention(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let bias = optional(i, n, 5)?;
     let mask = sum(i, mask, bias, label)?;
     let causal = causal(i, n, past, 3)?;
-    let op = Attention { scale: scale(i, n, q)?, causal, softcap: 0.0 };
+    let op = Attention { causal, ..Attention::new(scale(i, n, q)?) };
     let mut out = vec![Val::Tensor(attend(i, op, [q, k, v], mask, label)?)];
     if wanted(n, 1) {
         let mut whole = kd;
@@ -279,7 +279,7 @@ fn multi_head(i: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let bias = optional(i, n, 5)?;
     let mask = sum(i, mask, bias, label)?;
     let causal = causal(i, n, past, 2)?;
-    let op = Attention { scale: scale(i, n, q)?, causal, softcap: 0.0 };
+    let op = Attention { causal, ..Attention::new(scale(i, n, q)?) };
     let y = attend(i, op, [q, k, v], mask, label)?;
     Ok([y, k, v].map(Val::Tensor).to_vec())
 }

@@ -272,7 +272,7 @@ fn scores_and_values(
         let sink = c.expand(sink, &[batch, heads, length, 1])?;
         mask = Some(c.op(Op::Concat(Concat { axis: 3 }), &[m, sink])?);
     }
-    let op = Attention { scale: scale(i, n, q)?, causal, softcap: n.float("softcap", 0.0) };
+    let op = Attention { causal, softcap: n.float("softcap", 0.0), ..Attention::new(scale(i, n, q)?) };
     attend(i, op, [q, k, v], mask, label)
 }
 
