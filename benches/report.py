@@ -21,7 +21,7 @@ DOCUMENTS = ("README.md", "docs/performance.md", "docs/research.md", "docs/selec
 BLOCK = re.compile(r"(<!-- figures: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.S)
 
 NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16", "mobilenet_v2": "MobileNetV2", "efficientnet_b0": "EfficientNet-B0",
-            "vit_b_16": "ViT-B/16", "yolox_s": "YOLOX-S", "inception_v3": "Inception-v3", "densenet121": "DenseNet-121"}
+            "vit_b_16": "ViT-B/16", "bert_base": "BERT-base", "gpt2": "GPT-2", "lstm": "LSTM", "yolox_s": "YOLOX-S", "inception_v3": "Inception-v3", "densenet121": "DenseNet-121"}
 PEERS = {
     "torch_compile": "torch.compile, reduce-overhead",
     "torch_max_autotune": "torch.compile, max-autotune",

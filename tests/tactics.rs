@@ -340,7 +340,11 @@ fn reductions_and_softmax() {
 fn attention(op: Attention, q: [usize; 4], kv: [usize; 4], dv: usize, mask: Option<&[usize]>) -> Problem {
     let v = [kv[0], kv[1], kv[2], dv];
     let given = [q, kv, v];
-    let given: [[usize; 4]; 3] = std::array::from_fn(|i| op.heads_outside(i, &given[i]));
+    let given: [Vec<usize>; 3] = std::array::from_fn(|i| match op.within[i] {
+        // With a few more elements than it takes.
+        Some(within) => vec![within.end().unwrap() + i],
+        None => op.heads_outside(i, &given[i]).to_vec(),
+    });
     let mut operands: Vec<Given<'_>> = given.iter().map(|sizes| (&sizes[..], F, false)).collect();
     operands.extend(mask.map(|m| (m, F, false)));
     problem(Op::Attention(op), &operands, &[])
@@ -350,6 +354,16 @@ fn attention(op: Attention, q: [usize; 4], kv: [usize; 4], dv: usize, mask: Opti
 /// inside the length.
 fn attentions() -> Vec<Problem> {
     let op = |scale, causal, softcap| Attention { causal, softcap, ..Attention::new(scale) };
+    // Queries, keys and values of one position side by side, after those of all positions before.
+    let packed = |sizes: [usize; 4], op| {
+        let [_, h, s, d] = sizes;
+        let within = |i: usize| HeadsIn { offset: i * h * d, sizes, strides: [3 * s * h * d, d, 3 * h * d] };
+        Attention {
+            within: [0, 1, 2].map(|i| Some(within(i))),
+            heads_inside: [false, false, false, true],
+            ..op
+        }
+    };
     let inside = |which: [usize; 4], op| Attention { heads_inside: which.map(|i| i == 1), ..op };
     vec![
         attention(op(0.125, None, 0.0), [1, 3, 50, 64], [1, 3, 50, 64], 64, None),
@@ -370,6 +384,8 @@ fn attentions() -> Vec<Problem> {
             48,
             Some(&[33, 65]),
         ),
+        attention(packed([2, 8, 33, 64], op(0.125, Some(0), 0.0)), [2, 8, 33, 64], [2, 8, 33, 64], 64, None),
+        attention(packed([1, 3, 40, 17], op(0.25, None, 0.0)), [1, 3, 40, 17], [1, 3, 40, 17], 17, None),
         attention(inside([1, 0, 1, 1], op(0.3, None, 3.0)), [2, 2, 9, 5], [2, 2, 11, 5], 3, None),
     ]
 }

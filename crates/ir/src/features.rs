@@ -250,12 +250,10 @@ fn anchor_flops(p: &Problem, window: Option<&WindowFeatures>, product: Option<&P
         Op::Softmax(_) => times(&[5, input]),
         Op::Attention(o) => {
             // Two products, and the softmax between them.
-            let key = p.operands.get(1).map(|o| sizes(&o.ty)).unwrap_or_default();
-            let length = if o.heads_inside[1] { 1 } else { 2 };
-            let (keys, size) = (key.get(length).copied().unwrap_or(0), key.get(3).copied().unwrap_or(0));
-            let rows = input / size.max(1);
-            let value = sizes(&p.result).last().copied().unwrap_or(0);
-            times(&[rows, keys, 2 * size + 2 * value + 5])
+            let sizes = |i: usize| p.operands.get(i).and_then(|x| o.operand_sizes(i, &x.ty.sizes()?));
+            let (Some(q), Some(v)) = (sizes(0), sizes(2)) else { return 0 };
+            let ([b, heads, queries, size], [.., keys, value]) = (q.map(|n| n as u64), v.map(|n| n as u64));
+            times(&[b, heads, queries, keys, 2 * size + 2 * value + 5])
         }
         Op::BatchNorm(_) => times(&[2, input]),
         Op::LayerNorm(_) | Op::InstanceNorm(_) | Op::GroupNorm(_) => times(&[6 + affine, input]),

@@ -13,6 +13,7 @@ mod pipeline;
 mod precision;
 pub mod rewrites;
 mod util;
+mod views;
 
 #[cfg(test)]
 mod random_tests;

@@ -42,6 +42,8 @@ pub const PIPELINE: &[&dyn Rewrite] = &[
     &OneHotProduct,
     &Attention,
     &HeadsIntoAttention,
+    &ProductsOfHeads,
+    &HeadsWithin,
     &NormFromSteps,
     &ScaleIntoNorm,
     &BatchNormToAffine,

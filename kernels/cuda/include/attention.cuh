@@ -10,9 +10,9 @@
 #pragma once
 #include "mma_numbers.cuh"
 
-/// Elements between neighbours along the first three axes.
+/// Elements before the first, and between neighbours along the first three axes.
 struct Strides {
-  int batch, head, row;
+  int offset, batch, head, row;
 };
 
 struct Shape {
@@ -38,12 +38,12 @@ __device__ __forceinline__ int seen_keys(const Shape& s, int i) {
 
 /// Where a matrix of queries, or of results, begins.
 __device__ __forceinline__ long long query_start(const Shape& s, const Strides& of, int matrix) {
-  return (long long)(matrix / s.heads) * of.batch + (long long)(matrix % s.heads) * of.head;
+  return of.offset + (long long)(matrix / s.heads) * of.batch + (long long)(matrix % s.heads) * of.head;
 }
 
 /// Where the matrix of keys, or of values, that a matrix of queries reads begins.
 __device__ __forceinline__ long long key_start(const Shape& s, const Strides& of, int matrix) {
-  return (long long)(matrix / s.heads) * of.batch + (long long)(matrix % s.heads / s.group) * of.head;
+  return of.offset + (long long)(matrix / s.heads) * of.batch + (long long)(matrix % s.heads / s.group) * of.head;
 }
 
 /// Where the mask of a query begins.

@@ -3,9 +3,9 @@
 //! `attention.cpu/flash.q96k128` works on 96 queries and 128 keys at a time, `f32` only; its scratch holds their scores and the
 //! packed keys for each thread. `attention.cpu/plain` is the definition, any float type, no scratch.
 
-use tactician_cpu::attention::{AttentionShape, FlashAttention, PlainAttention};
+use tactician_cpu::attention::{AttentionShape, AttentionStrides, FlashAttention, PlainAttention};
 use tactician_device::{CpuInfo, DeviceInfo};
-use tactician_ir::{Op, Problem};
+use tactician_ir::{HeadsIn, Op, Problem};
 use tactician_types::{DType, Layout};
 
 use crate::cpu::{Use, kernel_tactic, lanes};
@@ -61,9 +61,8 @@ pub(crate) fn shape(problem: &Problem) -> Option<AttentionShape> {
         return None;
     }
     let sizes: Vec<Vec<usize>> = problem.operands.iter().map(|o| o.ty.sizes()).collect::<Option<_>>()?;
-    let outside = |which: usize| Some(op.heads_outside(which, &<[usize; 4]>::try_from(sizes[which].as_slice()).ok()?));
-    let [batches, heads, queries, size] = outside(0)?;
-    let [_, key_heads, keys, value_size] = outside(2)?;
+    let [batches, heads, queries, size] = op.operand_sizes(0, &sizes[0])?;
+    let [_, key_heads, keys, value_size] = op.operand_sizes(2, &sizes[2])?;
     let mask = sizes.get(3).map(|m| {
         let skip = 4 - m.len();
         (0..m.len()).filter(|&i| m[i] != 1).fold(0u8, |mask, i| mask | 1 << (i + skip))
@@ -81,5 +80,9 @@ pub(crate) fn shape(problem: &Problem) -> Option<AttentionShape> {
         causal: op.causal,
         softcap: op.softcap,
         heads_inside: op.heads_inside,
+        within: std::array::from_fn(|i| {
+            let HeadsIn { offset, strides: [batch, head, row], .. } = op.within[i]?;
+            Some((AttentionStrides { offset, batch, head, row }, sizes[i].iter().product()))
+        }),
     })
 }

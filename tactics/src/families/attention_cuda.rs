@@ -3,7 +3,7 @@
 //! `attention.cuda/mma.q64k64` has 64 queries of a block meet 64 keys at a time on tensor cores: 16-bit floats, heads of up to 128
 //! elements, a multiple of 8. `attention.cuda/plain` has a warp for each query: any 32- or 16-bit floats, values of up to 256.
 
-use tactician_cpu::attention::AttentionShape;
+use tactician_cpu::attention::{AttentionShape, AttentionStrides};
 use tactician_cuda::{Launch, LaunchArg};
 use tactician_device::{CodeSource, CudaInfo, DeviceInfo};
 use tactician_ir::Problem;
@@ -43,7 +43,12 @@ impl Family for AttentionCuda {
         };
         let mut out: Vec<Tactic> = plain(problem, cuda, &s, kind).into_iter().collect();
         let fits = |n: usize| n <= 128 && n.is_multiple_of(8) && n > 0;
-        if matches!(dtype, DType::F16 | DType::BF16) && fits(s.size) && fits(s.value_size) {
+        // Rows are copied eight elements at a time.
+        let aligned = (0..3).all(|which| {
+            let AttentionStrides { offset, batch, head, row } = s.strides(which);
+            [offset, batch, head, row].iter().all(|n| n.is_multiple_of(8))
+        });
+        if matches!(dtype, DType::F16 | DType::BF16) && fits(s.size) && fits(s.value_size) && aligned {
             // More queries to a block than there are would idle, but for the smallest.
             let useful = |w: &&u32| **w == WARPS[0] || (**w as usize) * 8 < s.queries;
             out.extend(WARPS.iter().filter(useful).filter_map(|&w| mma(problem, cuda, &s, kind, w)));
@@ -62,7 +67,7 @@ fn arguments(s: &AttentionShape) -> Option<LaunchArg> {
     }
     for which in 0..4 {
         let strides = s.strides(which);
-        for n in [strides.batch, strides.head, strides.row] {
+        for n in [strides.offset, strides.batch, strides.head, strides.row] {
             list = list.i32(int(n)?);
         }
     }

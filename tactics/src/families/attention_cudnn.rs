@@ -142,8 +142,9 @@ fn graph(problem: &Problem) -> Option<Call> {
     // Sizes in one order, whatever the order of their strides.
     let tensor = |which: usize, sizes: [u64; 4], role: Role| {
         let strides = s.strides(which);
+        let offset = strides.offset as u64;
         let strides = [strides.batch, strides.head, strides.row, 1].map(|n| n as u64).to_vec();
-        TensorSpec { strides, ..TensorSpec::plain(dtype, &sizes, role) }
+        TensorSpec { strides, offset, ..TensorSpec::plain(dtype, &sizes, role) }
     };
     let q = c.add(tensor(0, [batch, heads, queries, size], Role::Input(0)));
     let mut k = tensor(1, [batch, shared, keys, size], Role::Input(1));

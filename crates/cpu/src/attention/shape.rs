@@ -33,11 +33,15 @@ pub struct AttentionShape {
     pub softcap: f32,
     /// Which of `q`, `k`, `v` and the result are `[B, S, H, D]`.
     pub heads_inside: [bool; 4],
+    /// Where `q`, `k` and `v` lie in longer operands, and how many elements these have.
+    pub within: [Option<(AttentionStrides, usize)>; 3],
 }
 
-/// How many elements lie between neighbours of an operand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where an operand begins, and how many elements lie between neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttentionStrides {
+    /// Elements before the first.
+    pub offset: usize,
     /// Batches.
     pub batch: usize,
     /// Heads.
@@ -76,21 +80,41 @@ impl AttentionShape {
             }
             lens.push(product(&self.mask_sizes(axes))?);
         }
+        for (which, (strides, len)) in self.within.iter().enumerate().filter_map(|(i, w)| Some((i, (*w)?))) {
+            let (heads, length, size) = self.sizes(which);
+            let end = [(b, strides.batch), (heads, strides.head), (length, strides.row)]
+                .into_iter()
+                .map(|(n, step)| n.saturating_sub(1).checked_mul(step))
+                .try_fold(strides.offset, |a, b| a.checked_add(b?))
+                .and_then(|last| last.checked_add(size));
+            if len > MAX_LEN || lens[which] > 0 && end.is_none_or(|end| end > len) {
+                return Err(format!("operand {which} lies at {strides:?}, not within {len} elements"));
+            }
+            lens[which] = len;
+        }
         lens.push(product(&[b, self.heads, self.queries, self.value_size])?);
         Ok(lens)
     }
 
     /// Strides of `q`, `k`, `v` or the result, by its number. Sizes are those that [`AttentionShape::lens`] accepts.
     pub fn strides(&self, which: usize) -> AttentionStrides {
-        let (heads, length) =
-            if matches!(which, 0 | 3) { (self.heads, self.queries) } else { (self.key_heads, self.keys) };
-        let size = if which < 2 { self.size } else { self.value_size };
+        if let Some(Some((strides, _))) = self.within.get(which) {
+            return *strides;
+        }
+        let (heads, length, size) = self.sizes(which);
         let (head, row) = (length.saturating_mul(size), heads.saturating_mul(size));
         let batch = heads.saturating_mul(head);
         match self.heads_inside[which] {
-            true => AttentionStrides { batch, head: size, row },
-            false => AttentionStrides { batch, head, row: size },
+            true => AttentionStrides { offset: 0, batch, head: size, row },
+            false => AttentionStrides { offset: 0, batch, head, row: size },
         }
+    }
+
+    /// Heads, length and size of a head of `q`, `k`, `v` or the result, by its number.
+    fn sizes(&self, which: usize) -> (usize, usize, usize) {
+        let (heads, length) =
+            if matches!(which, 0 | 3) { (self.heads, self.queries) } else { (self.key_heads, self.keys) };
+        (heads, length, if which < 2 { self.size } else { self.value_size })
     }
 
     /// Where what a matrix of queries (batch and head) has to do with begins in `q`, `k`, `v` or the result.
@@ -98,7 +122,7 @@ impl AttentionShape {
         let (batch, head) = (matrix / self.heads, matrix % self.heads);
         let head = if matches!(which, 0 | 3) { head } else { head / (self.heads / self.key_heads) };
         let s = self.strides(which);
-        batch * s.batch + head * s.head
+        s.offset + batch * s.batch + head * s.head
     }
 
     fn mask_sizes(&self, axes: u8) -> [usize; 4] {

@@ -14,6 +14,9 @@ fn naive(s: &AttentionShape, x: &[Vec<f32>]) -> Vec<f64> {
         let (b, h) = (matrix / s.heads, matrix % s.heads);
         let shared = h * s.key_heads / s.heads;
         let place = |which: usize, head: usize, i: usize| {
+            if let Some((w, _)) = s.within[which] {
+                return w.offset + b * w.batch + head * w.head + i * w.row;
+            }
             let (heads, length, size) = match which {
                 0 => (s.heads, s.queries, s.size),
                 1 => (s.key_heads, s.keys, s.size),
@@ -99,7 +102,23 @@ fn attention_by_definition() {
             causal: rng.pick(&[None, None, Some(0), Some(7), Some(-4)]),
             softcap: rng.pick(&[0.0, 0.0, 2.0]),
             heads_inside: [0; 4].map(|_| rng.below(2) == 1),
+            within: [None; 3],
         };
+        for which in 0..3 {
+            if rng.below(3) > 0 {
+                continue;
+            }
+            // In rows that are longer, and with something before and behind.
+            let (heads, length, size) = [
+                (s.heads, s.queries, s.size),
+                (s.key_heads, s.keys, s.size),
+                (s.key_heads, s.keys, s.value_size),
+            ][which];
+            let row = heads * size + rng.below(9);
+            let strides =
+                AttentionStrides { offset: rng.below(20), batch: length * row + 3, head: size, row };
+            s.within[which] = Some((strides, strides.offset + s.batches * strides.batch + 5));
+        }
         if round == 0 {
             s.keys = 0;
         }
@@ -139,6 +158,7 @@ fn hostile_parameters() {
         causal: Some(1),
         softcap: 1.0,
         heads_inside: [false, true, true, false],
+        within: [None; 3],
     };
     hostile(&PlainAttention { dtype: DType::F32, shape });
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tactician_types::DType;
 
-use super::spec::{ArgBytes, Function, GraphSpec, NodeSpec, NormKind, Role, TensorSpec};
+use super::spec::{ArgBytes, Function, GraphSpec, NodeSpec, NormKind, Role, TENSOR_ALIGNMENT, TensorSpec};
 
 /// Most tensors, and most nodes, of a graph.
 const MOST: usize = 64;
@@ -13,9 +13,12 @@ const MOST: usize = 64;
 const LIMIT: u64 = 1 << 31;
 
 impl TensorSpec {
-    /// Bytes from its first to behind its last element; `None` when the sizes are out of bounds.
+    /// Bytes to behind its last element, those before its first included; `None` when the sizes are out of bounds.
     pub fn bytes(&self) -> Option<u64> {
-        let mut last = 0u64;
+        if self.offset >= LIMIT * LIMIT / 4 {
+            return None;
+        }
+        let mut last = self.offset;
         let mut count = 1u64;
         for (&n, &s) in self.sizes.iter().zip(&self.strides) {
             if n == 0 || n >= LIMIT || s >= LIMIT * LIMIT / 4 {
@@ -59,6 +62,10 @@ impl GraphSpec {
             }
             if !(3..=5).contains(&t.sizes.len()) || t.strides.len() != t.sizes.len() {
                 return Err(format!("tensor {i} needs 3 to 5 sizes and as many strides"));
+            }
+            let crooked = !t.offset.wrapping_mul(t.dtype.size() as u64).is_multiple_of(TENSOR_ALIGNMENT);
+            if t.offset != 0 && (!matches!(t.role, Role::Input(_)) || crooked) {
+                return Err(format!("tensor {i} begins at element {} of what it is in", t.offset));
             }
             let bytes = t.bytes().ok_or_else(|| format!("the sizes of tensor {i} are out of bounds"))?;
             match t.role {

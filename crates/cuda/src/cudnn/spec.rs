@@ -23,6 +23,8 @@ pub struct TensorSpec {
     pub sizes: Vec<u64>,
     /// Elements from one to the next along each axis.
     pub strides: Vec<u64>,
+    /// Elements before the first, of an input that is more than this tensor.
+    pub offset: u64,
     /// Where it comes from.
     pub role: Role,
 }
@@ -249,7 +251,7 @@ impl TensorSpec {
         if let Some(first) = strides.first_mut() {
             *first = step;
         }
-        TensorSpec { dtype, sizes: sizes.to_vec(), strides, role }
+        TensorSpec { dtype, sizes: sizes.to_vec(), strides, offset: 0, role }
     }
 
     /// A tensor in row-major order, without gaps.
@@ -258,7 +260,7 @@ impl TensorSpec {
         for axis in (1..sizes.len()).rev() {
             strides[axis - 1] = sizes[axis].saturating_mul(strides[axis]);
         }
-        TensorSpec { dtype, sizes: sizes.to_vec(), strides, role }
+        TensorSpec { dtype, sizes: sizes.to_vec(), strides, offset: 0, role }
     }
 
     /// A number that is passed by value, for a graph whose tensors have `rank` axes.
@@ -267,6 +269,7 @@ impl TensorSpec {
             dtype: DType::F32,
             sizes: vec![1; rank],
             strides: vec![1; rank],
+            offset: 0,
             role: Role::Value(value.to_bits()),
         }
     }

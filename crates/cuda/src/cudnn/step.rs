@@ -188,7 +188,7 @@ pub(crate) fn prepare(step: &StepDesc<'_>, context: &Context) -> Result<Box<dyn 
     let (mut value_ids, mut values) = (Vec::new(), Vec::new());
     for (i, t) in decoded.graph.tensors.iter().enumerate() {
         let place = match t.role {
-            Role::Input(n) => (usize::from(n), 0),
+            Role::Input(n) => (usize::from(n), t.offset * t.dtype.size() as u64),
             Role::Output(n) => (step.inputs.len() + usize::from(n), 0),
             Role::Discarded => (arguments - 1, offsets.get(&i).copied().unwrap_or(0)),
             Role::Virtual => continue,

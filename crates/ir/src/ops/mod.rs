@@ -14,7 +14,7 @@ mod reduce;
 mod resize;
 mod scatter;
 
-pub use attention::Attention;
+pub use attention::{Attention, HeadsIn};
 pub use bit_cast::BitCast;
 pub use conv::{Conv, ConvTranspose};
 pub use matmul::MatMul;

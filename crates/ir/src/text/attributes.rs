@@ -64,6 +64,11 @@ pub fn attributes(op: &Op) -> String {
             w.unless(o.softcap.to_bits() == 0, "softcap", f32_text(o.softcap));
             let inside: Vec<usize> = (0..4).filter(|&i| o.heads_inside[i]).collect();
             w.unless(inside.is_empty(), "heads_inside", list(&inside));
+            for (key, within) in HEADS_IN.into_iter().zip(o.within) {
+                if let Some(HeadsIn { offset, sizes, strides }) = within {
+                    w.put(key, list(&[&[offset][..], &sizes, &strides].concat()));
+                }
+            }
         }
         Op::BatchNorm(BatchNorm { epsilon }) | Op::InstanceNorm(InstanceNorm { epsilon }) => {
             w.put("epsilon", f32_text(*epsilon));
@@ -153,6 +158,9 @@ pub(super) const ROUNDINGS: [(&str, NearestMode); 4] = [
     ("floor", NearestMode::Floor),
     ("ceil", NearestMode::Ceil),
 ];
+
+/// The names of where `q`, `k` and `v` of an attention lie: an offset, `[B, H, S, D]` and the strides of the first three.
+pub(super) const HEADS_IN: [&str; 3] = ["q_in", "k_in", "v_in"];
 
 /// The names of recurrent cells.
 pub(super) const CELLS: [(&str, RecurrentKind); 3] =

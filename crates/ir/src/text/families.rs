@@ -3,7 +3,7 @@
 use tactician_types::Scalar;
 
 use super::TextErrorKind;
-use super::attributes::{CELLS, COORDINATES, DIRECTIONS, GATE_FUNCTIONS, ROUNDINGS};
+use super::attributes::{CELLS, COORDINATES, DIRECTIONS, GATE_FUNCTIONS, HEADS_IN, ROUNDINGS};
 use super::ops::Read;
 use super::parse::Parser;
 use crate::ops::*;
@@ -43,6 +43,7 @@ impl Parser<'_> {
 
     pub(super) fn attention(&mut self) -> Read<Op> {
         let (mut scale, mut causal, mut softcap, mut inside) = (None, None, 0.0, vec![]);
+        let mut within = [None; 3];
         self.attributes(|p, key| {
             match key {
                 "scale" => scale = Some(p.float()?),
@@ -59,13 +60,19 @@ impl Parser<'_> {
                             .fail(TextErrorKind::Value, "numbers from 0 to 3, of q, k, v and the result");
                     }
                 }
-                _ => return Ok(false),
+                _ => {
+                    let Some(which) = HEADS_IN.iter().position(|k| *k == key) else { return Ok(false) };
+                    let [offset, a, b, c, d, x, y, z] = p.usizes()?[..] else {
+                        return p.fail(TextErrorKind::Value, "an offset, four sizes and three strides");
+                    };
+                    within[which] = Some(HeadsIn { offset, sizes: [a, b, c, d], strides: [x, y, z] });
+                }
             }
             Ok(true)
         })?;
         let scale = self.required(scale, "attribute `scale`")?;
         let heads_inside = std::array::from_fn(|i| inside.contains(&i));
-        Ok(Op::Attention(Attention { scale, causal, softcap, heads_inside }))
+        Ok(Op::Attention(Attention { scale, causal, softcap, heads_inside, within }))
     }
 
     pub(super) fn norm(&mut self, name: &str) -> Read<Op> {

@@ -108,6 +108,12 @@ pub(super) fn every_op() -> Graph {
         let op = Op::Attention(Attention { causal, softcap, ..Attention::new(0.125) });
         g.add(op, &[heads, heads, heads, bias], "attention").unwrap();
     }
+    let packed = g.add_input("packed", TensorType::known(DType::F32, &[6, 2, 100])).unwrap();
+    let mut within = Attention { causal: Some(1), ..Attention::new(0.5) };
+    for i in 0..3 {
+        within.within[i] = Some(HeadsIn { offset: 4 + 32 * i, sizes: [2, 4, 6, 8], strides: [100, 8, 200] });
+    }
+    g.add(Op::Attention(within), &[packed, packed, packed], "within").unwrap();
     let inside = Attention { heads_inside: [true, false, false, true], ..Attention::new(0.5) };
     let lengths = g.add_input("lengths", TensorType::known(DType::F32, &[2, 6, 4, 8])).unwrap();
     g.add(Op::Attention(inside), &[lengths, heads, heads], "inside").unwrap();

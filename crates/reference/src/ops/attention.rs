@@ -20,21 +20,23 @@ pub(crate) struct Row<'a> {
 
 /// The sizes `[B, H, S, D]` of an operand, which inference made sure of.
 pub(crate) fn sizes(op: &Attention, x: &[&Value], which: usize) -> [usize; 4] {
-    op.heads_outside(which, &std::array::from_fn(|i| x[which].sizes[i]))
+    op.operand_sizes(which, &x[which].sizes).unwrap_or_default()
 }
 
 /// An operand as `[B, H, S, D]`.
 fn outside<'a>(op: &Attention, x: &[&'a Value], which: usize) -> Cow<'a, [f64]> {
     let from = x[which].floats();
-    if !op.heads_inside[which] {
-        return Cow::Borrowed(from);
-    }
     let [batches, heads, length, d] = sizes(op, x, which);
-    let mut out = Vec::with_capacity(from.len());
+    let (offset, [batch, head, row]) = match op.within[which] {
+        Some(within) => (within.offset, within.strides),
+        None if op.heads_inside[which] => (0, [length * heads * d, d, heads * d]),
+        None => return Cow::Borrowed(from),
+    };
+    let mut out = Vec::with_capacity(batches * heads * length * d);
     for b in 0..batches {
         for h in 0..heads {
             for i in 0..length {
-                out.extend_from_slice(&from[((b * length + i) * heads + h) * d..][..d]);
+                out.extend_from_slice(&from[offset + b * batch + h * head + i * row..][..d]);
             }
         }
     }
