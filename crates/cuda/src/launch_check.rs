@@ -4,8 +4,8 @@ use tactician_device::StepDesc;
 
 use crate::launch::{Launch, LaunchArg, Launches, TensorMap, WindowMap};
 
-/// Most launches of a step.
-const MAX_LAUNCHES: usize = 256;
+/// Most launches of a step: recurrent layers take one or two for each time step.
+const MAX_LAUNCHES: usize = 1024;
 
 /// Most parameters of a kernel.
 pub(crate) const MAX_ARGS: usize = 64;
