@@ -239,7 +239,7 @@ pub(crate) fn all() -> Vec<CodeSource> {
         [Affine, LeakyRelu, ThresholdedRelu, ScaledTanh, Elu, Tanh],
     ];
     let mut out = Vec::new();
-    let mut turn = 0;
+    let mut turn = 0usize;
     for kind in [RecurrentKind::Rnn, RecurrentKind::Gru, RecurrentKind::Lstm] {
         let plain = Recurrent::new(kind, RecurrentDirection::Forward);
         let lstm = kind == RecurrentKind::Lstm;
@@ -252,7 +252,7 @@ pub(crate) fn all() -> Vec<CodeSource> {
         let mut other = Recurrent { direction: RecurrentDirection::Reverse, bias: true, ..plain.clone() };
         (other.linear_before_reset, other.input_forget) = (kind == RecurrentKind::Gru, lstm);
         for layer in [&plain, &full, &other] {
-            for dtype in [DType::F32, if turn % 2 == 0 { DType::F16 } else { DType::BF16 }] {
+            for dtype in [DType::F32, if turn.is_multiple_of(2) { DType::F16 } else { DType::BF16 }] {
                 tiles(layer, dtype, turn, &mut out);
                 turn += 1;
             }
@@ -266,7 +266,7 @@ fn tiles(of: &Recurrent, dtype: DType, turn: usize, out: &mut Vec<CodeSource>) {
     let code = |ahead| RecurrentCode {
         layer: of.clone(),
         dtype,
-        whole_w: turn % 3 != 0,
+        whole_w: !turn.is_multiple_of(3),
         whole_r: turn % 4 < 2,
         ahead,
     };
@@ -286,11 +286,11 @@ fn tiles(of: &Recurrent, dtype: DType, turn: usize, out: &mut Vec<CodeSource>) {
         let (groups, split) = if turn % 4 == 1 { (true, Split::None) } else { (false, Split::Cluster(2)) };
         let warps = if groups { (4, 1) } else { (2, 2) };
         let tile = MmaTile { m: 64, n: 64, row: 128, warps, stages: 4, groups };
-        InputProduct::mma(&MmaPlan { tile, split }, dtype, 8, turn % 3 == 0)
+        InputProduct::mma(&MmaPlan { tile, split }, dtype, 8, turn.is_multiple_of(3))
     };
     let steps: &[u32] = if float { &[1, 2, 4, 8, 16] } else { &[8, 16, 32] };
     for (i, &sequences) in steps.iter().enumerate().skip(turn % 2).step_by(2) {
-        let ahead = product.clone().filter(|_| i == 0 || turn % 3 == 0);
+        let ahead = product.clone().filter(|_| i == 0 || turn.is_multiple_of(3));
         let warps = if i % 2 == 0 { 8 } else { 4 };
         out.extend(step(&code(ahead), StepTile { sequences, warps }));
     }
@@ -300,7 +300,7 @@ fn tiles(of: &Recurrent, dtype: DType, turn: usize, out: &mut Vec<CodeSource>) {
         &[(8, 1, true), (8, 8, false), (16, 4, true), (16, 1, false)]
     };
     for (i, &(sequences, blocks, held)) in layers.iter().enumerate().skip(turn / 2 % 2).step_by(2) {
-        let ahead = product.clone().filter(|_| (i + turn) % 3 != 0);
-        out.extend(layer(&code(ahead), LayerTile { sequences, blocks, held }, turn % 2 == 0));
+        let ahead = product.clone().filter(|_| !(i + turn).is_multiple_of(3));
+        out.extend(layer(&code(ahead), LayerTile { sequences, blocks, held }, turn.is_multiple_of(2)));
     }
 }

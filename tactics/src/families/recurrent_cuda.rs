@@ -6,7 +6,7 @@
 //! products with the input for all steps before the first, in scratch; without it no tactic needs scratch. Sources:
 //! `kernels/cuda/recurrent`.
 
-use tactician_cuda::{Launch, LaunchArg};
+use tactician_cuda::{Launch, LaunchArg, Launches};
 use tactician_device::{CodeSource, CudaInfo, DeviceInfo};
 use tactician_ir::{Op, Problem};
 use tactician_kernels::Arguments;
@@ -26,9 +26,6 @@ use crate::{Family, Tactic};
 pub(crate) static FAMILY: RecurrentCuda = RecurrentCuda;
 
 pub(crate) struct RecurrentCuda;
-
-/// Launches of a tactic, at most: that many a device takes as one step.
-const LAUNCHES: usize = 1024;
 
 /// Units up to which a single block is worth its while, where steps could be launched instead.
 const FEW_UNITS: usize = 512;
@@ -142,7 +139,7 @@ impl<'a> Sequences<'a> {
             if self.hidden.div_ceil(8) < blocks as usize {
                 continue;
             }
-            if blocks == 1 && self.hidden > FEW_UNITS && self.launches() <= LAUNCHES {
+            if blocks == 1 && self.hidden > FEW_UNITS && self.launches() <= Launches::MOST {
                 continue;
             }
             for (i, &n) in sequences.iter().enumerate() {
@@ -308,7 +305,7 @@ impl<'a> Sequences<'a> {
     }
 
     fn step(&self, tile: StepTile, ahead: bool) -> Option<Tactic> {
-        if self.launches() > LAUNCHES {
+        if self.launches() > Launches::MOST {
             return None;
         }
         let (product, mut launches) = self.first(ahead)?;

@@ -1,40 +1,37 @@
 use super::*;
-use crate::pointwise_cuda::tests::{gpu, problem};
-use tactician_cuda::Launches;
-use tactician_types::{RecurrentDirection, RecurrentKind};
+use crate::pointwise_cuda::tests::gpu;
+use tactician_ir::{Operand, TensorType};
+use tactician_types::{Expr, RecurrentDirection, RecurrentKind};
 
+/// A problem of one layer, whose operands are no constants.
 fn sample(layer: &Recurrent, dtype: DType, [time, batch, width, hidden]: [usize; 4]) -> Problem {
     let (d, rows) = (layer.direction.count(), layer.kind.gates() * hidden);
-    let mut operands = vec![vec![time, batch, width], vec![d, rows, width], vec![d, rows, hidden]];
-    for (which, sizes) in [
-        (RecurrentOperand::Bias, vec![d, 2 * rows]),
-        (RecurrentOperand::Lengths, vec![batch]),
-        (RecurrentOperand::InitialH, vec![d, batch, hidden]),
-        (RecurrentOperand::InitialC, vec![d, batch, hidden]),
-        (RecurrentOperand::Peepholes, vec![d, 3 * hidden]),
+    let mut types: Vec<TensorType> = [[time, batch, width], [d, rows, width], [d, rows, hidden]]
+        .iter()
+        .map(|sizes| TensorType::known(dtype, sizes))
+        .collect();
+    let state = vec![d, batch, hidden];
+    for (which, dtype, sizes) in [
+        (RecurrentOperand::Bias, dtype, vec![d, 2 * rows]),
+        (RecurrentOperand::Lengths, DType::I32, vec![batch]),
+        (RecurrentOperand::InitialH, dtype, state.clone()),
+        (RecurrentOperand::InitialC, dtype, state),
+        (RecurrentOperand::Peepholes, dtype, vec![d, 3 * hidden]),
     ] {
         if layer.operand(which).is_some() {
-            operands.push(sizes);
+            types.push(TensorType::known(dtype, &sizes));
         }
     }
-    // Types count where tactics are chosen; lengths have theirs from the operation.
-    let result = DType::F32;
-    let mut p = problem(Op::Recurrent(Recurrent { lengths: false, ..layer.clone() }), result, &unlengthened(layer, &operands));
-    if let Some(i) = layer.operand(RecurrentOperand::Lengths) {
-        let mut lengths = p.operands[0].clone();
-        lengths.ty = tactician_ir::TensorType::known(DType::I32, &operands[i]);
-        p.operands.insert(i, lengths);
-        p.anchor_operands += 1;
-        p.anchor = Op::Recurrent(layer.clone());
+    let anchor = Op::Recurrent(layer.clone());
+    let result = anchor.infer(&types.iter().collect::<Vec<_>>()).unwrap().remove(0);
+    Problem {
+        anchor,
+        anchor_operands: types.len(),
+        operands: types.into_iter().map(|ty| Operand { ty, constant: false }).collect(),
+        epilogue: Expr::identity(),
+        output: result.clone(),
+        result,
     }
-    let types = p.operands.iter_mut().map(|o| &mut o.ty).chain([&mut p.result, &mut p.output]);
-    types.filter(|t| t.dtype == result).for_each(|t| t.dtype = dtype);
-    p
-}
-
-fn unlengthened<'a>(layer: &Recurrent, operands: &'a [Vec<usize>]) -> Vec<&'a [usize]> {
-    let skip = layer.operand(RecurrentOperand::Lengths);
-    operands.iter().enumerate().filter(|(i, _)| Some(*i) != skip).map(|(_, s)| &s[..]).collect()
 }
 
 fn plain(kind: RecurrentKind) -> Recurrent {
@@ -82,7 +79,7 @@ fn every_tactic_stays_within_the_limits_of_a_gpu() {
                         assert_eq!(t.workspace, if ahead { (products * rows) as u64 } else { 0 }, "{}", t.id);
                         let text = t.code.clone().unwrap().text;
                         let list = launches(&t, &p);
-                        assert!(list.len() <= LAUNCHES);
+                        assert!(list.len() <= Launches::MOST);
                         for l in list {
                             assert!(text.contains(&format!("{}(", l.entry)), "{} {}", t.id, l.entry);
                             assert!(l.grid.iter().all(|&n| n > 0) && l.grid[1] < 1 << 16, "{}", t.id);
