@@ -135,6 +135,15 @@ fn transposes() {
 }
 
 #[test]
+fn recurrent_layers() {
+    let layer = |kind| Op::Recurrent(Recurrent::new(kind, RecurrentDirection::Bidirectional));
+    check(&[
+        problem(layer(RecurrentKind::Lstm), &[&[3, 9, 8], &[2, 288, 8], &[2, 288, 72]], DType::F16),
+        problem(layer(RecurrentKind::Gru), &[&[3, 3, 5], &[2, 216, 5], &[2, 216, 72]], DType::F32),
+    ]);
+}
+
+#[test]
 fn the_selection_is_spread() {
     let problem = problem(conv(3, 1), &[&[1, 64, 14, 14], &[64, 64, 3, 3]], DType::F16);
     let list = selection(&problem, &CudaInfo::h100().on_paper());

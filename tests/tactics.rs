@@ -577,7 +577,9 @@ fn recurrent_layers() -> Vec<Problem> {
             [RecurrentDirection::Forward, RecurrentDirection::Reverse, RecurrentDirection::Bidirectional]
         {
             let d = direction.count();
-            for (time, batch, width, hidden) in [(1, 1, 3, 5), (7, 3, 20, 16), (4, 2, 33, 35), (0, 2, 3, 4)] {
+            for (time, batch, width, hidden) in
+                [(1, 1, 3, 5), (7, 3, 20, 16), (4, 2, 33, 35), (0, 2, 3, 4), (2, 3, 5, 1), (3, 17, 8, 24)]
+            {
                 let rows = kind.gates() * hidden;
                 let (x, w, r) = ([time, batch, width], [d, rows, width], [d, rows, hidden]);
                 let mut operands: Vec<Given<'_>> = vec![(&x, F, false), (&w, F, true), (&r, F, true)];
@@ -618,6 +620,46 @@ fn recurrent_layers() -> Vec<Problem> {
 #[test]
 fn recurrent() {
     all_pass(&recurrent_layers());
+}
+
+/// Sizes of real layers: units that clusters share, whose weights fit into shared memory or do not, batches of several
+/// tiles.
+#[test]
+fn recurrent_layers_on_the_gpu() {
+    let mut list = Vec::new();
+    for kind in [RecurrentKind::Rnn, RecurrentKind::Gru, RecurrentKind::Lstm] {
+        for (i, [time, batch, width, hidden]) in
+            [[40, 33, 31, 128], [9, 1, 64, 256], [6, 9, 24, 200], [3, 12, 512, 640], [12, 2, 0, 72]]
+                .into_iter()
+                .enumerate()
+        {
+            let (direction, gru) = (
+                [RecurrentDirection::Bidirectional, RecurrentDirection::Reverse, RecurrentDirection::Forward]
+                    [i % 3],
+                kind == RecurrentKind::Gru,
+            );
+            let layer = Recurrent {
+                bias: true,
+                lengths: i % 2 == 0,
+                initial_h: i != 1,
+                linear_before_reset: gru && i % 2 == 1,
+                ..Recurrent::new(kind, direction)
+            };
+            let (d, rows) = (direction.count(), kind.gates() * hidden);
+            let (x, w, r, b) = ([time, batch, width], [d, rows, width], [d, rows, hidden], [d, 2 * rows]);
+            let (lengths, state) = ([batch], [d, batch, hidden]);
+            let mut operands: Vec<Given<'_>> =
+                vec![(&x, F, false), (&w, F, true), (&r, F, i != 2), (&b, F, true)];
+            if layer.lengths {
+                operands.push((&lengths, DType::I32, false));
+            }
+            if layer.initial_h {
+                operands.push((&state, F, false));
+            }
+            list.push(problem(Op::Recurrent(layer), &operands, &[]));
+        }
+    }
+    on_gpu(&list);
 }
 
 /// Other types of floats, on the CPU; `all_pass` does the short ones on a GPU.

@@ -10,6 +10,7 @@ pub mod gemm;
 pub mod gemm_epilogue;
 mod gemm_sources;
 mod grid;
+pub mod recurrent;
 pub mod sources;
 pub mod tma;
 
@@ -28,6 +29,7 @@ pub fn all() -> Vec<CodeSource> {
     let mut all = sources::all();
     all.extend(gemm_sources::all());
     all.extend(attention::all());
+    all.extend(recurrent::all());
     all
 }
 

@@ -9,6 +9,9 @@ pub struct Launches(pub Vec<Launch>);
 impl Launches {
     /// The kernel name of such steps.
     pub const NAME: &'static str = "cuda.launch";
+
+    /// Most launches of a step: recurrent layers take one or two for each time step.
+    pub const MOST: usize = 1024;
 }
 
 /// One launch.

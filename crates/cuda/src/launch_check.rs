@@ -4,9 +4,6 @@ use tactician_device::StepDesc;
 
 use crate::launch::{Launch, LaunchArg, Launches, TensorMap, WindowMap};
 
-/// Most launches of a step.
-const MAX_LAUNCHES: usize = 256;
-
 /// Most parameters of a kernel.
 pub(crate) const MAX_ARGS: usize = 64;
 
@@ -38,8 +35,8 @@ pub(crate) fn decode(step: &StepDesc<'_>, limits: Limits) -> Result<Launches, St
     if !rest.is_empty() {
         return Err(format!("its parameters are followed by {} stray bytes", rest.len()));
     }
-    if launches.0.is_empty() || launches.0.len() > MAX_LAUNCHES {
-        return Err(format!("it has {} launches, 1 to {MAX_LAUNCHES} are allowed", launches.0.len()));
+    if launches.0.is_empty() || launches.0.len() > Launches::MOST {
+        return Err(format!("it has {} launches, 1 to {} are allowed", launches.0.len(), Launches::MOST));
     }
     let mut lens: Vec<u64> = step.inputs.iter().chain(step.outputs).copied().collect();
     lens.push(step.scratch);

@@ -64,7 +64,7 @@ fn shapes_outside_the_limits_are_refused() {
     refused(|l| l.cluster = [2, 1, 1], Limits { capability: (8, 9), ..HOPPER }, "does not have");
     refused(|l| l.shared = 232_449, HOPPER, "shared memory");
     assert!(decoded(vec![], HOPPER).unwrap_err().contains("0 launches"));
-    assert!(decoded(vec![sample(); 257], HOPPER).unwrap_err().contains("257 launches"));
+    assert!(decoded(vec![sample(); Launches::MOST + 1], HOPPER).unwrap_err().contains("1025 launches"));
 }
 
 #[test]
