@@ -113,12 +113,19 @@ fn push_binary(out: &mut Expr, op: Binary, a: ExprId, b: ExprId) -> ExprId {
         Some(ExprNode::Const(c)) => Some(c.as_f64()),
         _ => None,
     };
+    let float = |id: ExprId| matches!(out.nodes().get(usize::from(id)), Some(ExprNode::Const(c)) if c.dtype.is_float());
     let is = |id: ExprId, value: f64| constant(id) == Some(value);
     match op {
         Binary::Add if is(a, 0.0) => b,
         Binary::Mul if is(a, 1.0) => b,
         Binary::Add | Binary::Sub if is(b, 0.0) => a,
         Binary::Mul | Binary::Div | Binary::Pow if is(b, 1.0) => a,
+        // Products take a fraction of a power's time, and their roundings are as small.
+        Binary::Pow if is(b, 2.0) && float(b) => out.push(ExprNode::Binary(Binary::Mul, a, a)),
+        Binary::Pow if is(b, 3.0) && float(b) => {
+            let square = out.push(ExprNode::Binary(Binary::Mul, a, a));
+            out.push(ExprNode::Binary(Binary::Mul, square, a))
+        }
         _ => out.push(ExprNode::Binary(op, a, b)),
     }
 }

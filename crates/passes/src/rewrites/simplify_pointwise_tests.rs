@@ -40,6 +40,21 @@ fn neutral_elements_go() {
 }
 
 #[test]
+fn small_powers_are_products() {
+    use ExprNode::{Binary as B, Const, Input};
+    let power = |v| vec![Input(0), Const(Scalar::f32(v)), B(Binary::Pow, 0, 1)];
+    let pass = |v| result(&check(NAME, &expression(&power(v))));
+    let square = [Input(0), B(Binary::Mul, 0, 0)];
+    let cube = [square[0], square[1], B(Binary::Mul, 1, 0)];
+    assert_eq!(pass(2.0), Expr::from_nodes(square.to_vec()).unwrap().to_string());
+    assert_eq!(pass(3.0), Expr::from_nodes(cube.to_vec()).unwrap().to_string());
+    // Roots and larger powers have roundings of their own.
+    for v in [0.5, -1.0, 4.0] {
+        unchanged(NAME, &expression(&power(v)));
+    }
+}
+
+#[test]
 fn everything_else_stays() {
     use ExprNode::{Binary as B, Const, Input, Unary as U};
     let c = |v| Const(Scalar::f32(v));
