@@ -10,7 +10,7 @@ use tactician_ir::{
 use tactician_types::{bf16_of, f16_of};
 use thiserror::Error;
 
-use crate::util::{float_tensor, floats};
+use crate::util::{float_tensor, floats, is_binary};
 
 /// A network cannot be lowered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -53,8 +53,8 @@ pub enum LowerError {
 /// - pointwise operations with a constant that would become zero, such as an epsilon of `1e-12`;
 /// - what reads bits as another type, or gives such.
 ///
-/// A constant beyond the type is an error, but for limits (operands of minima, maxima, comparisons and selections),
-/// which become the largest value.
+/// A constant beyond the type is an error, but for limits (operands of minima, maxima, comparisons and selections) and for
+/// numbers that hide scores from a softmax, which become the largest value, or the least.
 ///
 /// # Errors
 /// When a constant overflows, or the type is another.
@@ -120,7 +120,10 @@ impl Lowered<'_> {
         let node = self.old.producer(old);
         let made = match &node.op {
             Op::Constant(t) => {
-                let t = if want == own { t.clone() } else { converted(t, want, &node.name)? };
+                let t = match want == own {
+                    true => t.clone(),
+                    false => converted(t, want, &node.name, hides_scores(self.old, old, 4))?,
+                };
                 self.graph.add_constant(&node.name, t)
             }
             _ => {
@@ -254,9 +257,28 @@ fn overflow(name: &str, value: f64, dtype: DType) -> LowerError {
     }
 }
 
-/// A constant in the lower type.
-fn converted(t: &Tensor, dtype: DType, name: &str) -> Result<Tensor, LowerError> {
-    let values = floats(t).unwrap_or_default();
+/// Whether a value is only ever added to scores that a softmax reads, a few steps on at most.
+fn hides_scores(graph: &Graph, v: ValueId, steps: usize) -> bool {
+    let users = graph.users(v);
+    let next = |user: NodeId| steps > 0 && hides_scores(graph, user.value(), steps - 1);
+    !users.is_empty()
+        && !graph.is_output(v)
+        && users.iter().all(|&(user, slot)| match &graph.node(user).op {
+            Op::Attention(_) => slot == 3,
+            Op::Softmax(_) => true,
+            Op::Slice(_) | Op::Reshape(_) | Op::Expand(_) | Op::Transpose(_) => next(user),
+            Op::Pointwise(e) => is_binary(e, Binary::Add) && next(user),
+            _ => false,
+        })
+}
+
+/// A constant in the lower type; one that hides scores as far below zero as that goes.
+fn converted(t: &Tensor, dtype: DType, name: &str, hides: bool) -> Result<Tensor, LowerError> {
+    let mut values = floats(t).unwrap_or_default();
+    if hides {
+        let least = -largest(dtype);
+        values.iter_mut().filter(|v| v.is_finite() && **v < least).for_each(|v| *v = least);
+    }
     float_tensor(dtype, t.sizes(), &values).ok_or_else(|| {
         let beyond = values.iter().find(|v| v.is_finite() && !rounded(dtype, **v).is_finite());
         overflow(name, beyond.copied().unwrap_or(f64::NAN), dtype)

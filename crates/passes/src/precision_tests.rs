@@ -64,6 +64,30 @@ fn weights_beyond_the_type_are_named() {
     assert!(text.contains("not to i8"), "{text}");
 }
 
+/// As PyTorch exports a causal mask of `f32`.
+#[test]
+fn numbers_that_hide_scores_shrink() {
+    for fused in [true, false] {
+        let mut g = Graph::new("t");
+        let x = input(&mut g, "x", &[1, 2, 3, 8]);
+        let mask: Vec<f32> = (0..9).map(|i| if i % 3 > i / 3 { f32::MIN } else { 0.0 }).collect();
+        let mask = g.add_constant("mask", Tensor::new(&[3, 3], &mask).unwrap());
+        let scores = g.add(Op::MatMul(MatMul { trans_a: false, trans_b: true }), &[x, x], "scores").unwrap();
+        let y = if fused {
+            g.add(Op::Attention(tactician_ir::Attention::new(0.5)), &[x, x, x, mask], "y").unwrap()
+        } else {
+            let sum = binary(&mut g, Binary::Add, scores, mask);
+            g.add(Op::Softmax(Softmax { axis: 3, log: false }), &[sum], "y").unwrap()
+        };
+        g.mark_output("y", y);
+        check(&g, 2e-3);
+        // Elsewhere they may not.
+        let product = binary(&mut g, Binary::Mul, scores, mask);
+        g.mark_output("product", product);
+        assert!(matches!(lower(&g, DType::F16), Err(LowerError::Overflow { .. })));
+    }
+}
+
 #[test]
 fn limits_shrink_and_factors_may_not() {
     let with = |op, value| {
