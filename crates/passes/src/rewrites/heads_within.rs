@@ -76,7 +76,7 @@ impl Rewrite for ProductsOfHeads {
         let width: usize = members.iter().map(|(_, p)| p.columns).sum();
 
         let mut patch = Patch::new(graph);
-        let name = &node.name;
+        let name = &graph.producer(first.product).name;
         let join = |patch: &mut Patch<'_>, parts: Vec<PatchValue>, axis: usize| {
             patch.add(Op::Concat(Concat { axis }), &parts, name).ok()
         };
@@ -105,7 +105,7 @@ impl Rewrite for ProductsOfHeads {
             (op.within[which], op.heads_inside[which], inputs[which]) = (Some(within), false, y);
             before += p.columns;
         }
-        let new = patch.add(Op::Attention(op), &inputs, name).ok()?;
+        let new = patch.add(Op::Attention(op), &inputs, &node.name).ok()?;
         patch.replace(id.value(), new).ok()?;
         Some(patch.finish())
     }
@@ -150,6 +150,8 @@ fn heads(view: &View, sizes: &[usize; 4]) -> Option<HeadsIn> {
 
 /// An operand that is a product of a tensor with a constant, perhaps plus a constant, which nothing else reads.
 struct Product {
+    /// Of the matrices alone.
+    product: ValueId,
     x: ValueId,
     weights: ValueId,
     trans_b: bool,
@@ -201,7 +203,7 @@ fn product(graph: &Graph, op: &Attention, inputs: &[ValueId], which: usize) -> O
     }
     let (Op::MatMul(m), &[x, weights]) = (op_of(graph, at), graph.producer(at).inputs()) else { return None };
     let plain = !m.trans_a && graph.constant(weights).is_some_and(|w| w.sizes().len() == 2);
-    plain.then_some(Product { x, weights, trans_b: m.trans_b, bias, columns, sizes, view })
+    plain.then_some(Product { product: at, x, weights, trans_b: m.trans_b, bias, columns, sizes, view })
 }
 
 #[cfg(test)]
