@@ -73,9 +73,9 @@ for w in $what; do
         check="compute-sanitizer --error-exitcode 9"
         # The vendor's kernels are theirs to check; ours are checked one and all.
         own=conv.cuda,matmul.cuda,pool.cuda,pointwise.cuda,reduce.cuda,argreduce.cuda,softmax.cuda,norm.cuda
-        own=$own,resize.cuda,move.cuda,reformat.cuda,view
+        own=$own,resize.cuda,move.cuda,reformat.cuda,attention.cuda,recurrent.cuda,view
         # The slowest checker looks at a few tactics of each kernel whose threads share memory.
-        for t in tensor_core_products reductions normalisations plain_products transposes convolutions; do
+        for t in tensor_core_products recurrent_layers reductions normalisations plain_products transposes convolutions; do
             step 20 "racecheck $t" env TACTICIAN_RACE_TACTICS=2 $check --tool racecheck bundle/test-race --test-threads=1 --exact $t
         done
         step 60 synccheck $check --tool synccheck bundle/test-race --test-threads=1
