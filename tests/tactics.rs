@@ -430,6 +430,31 @@ fn normalisations() {
     ]);
 }
 
+/// What has kernels of `f32` for most, on the CPU, in the other types of floats; `all_pass` does the short ones on a GPU.
+#[test]
+fn rows_of_every_float_type() {
+    let x: Given<'_> = (&[2, 12, 5, 6], F, false);
+    let c: Given<'_> = (&[12], F, true);
+    let (last, given): (Given<'_>, Given<'_>) = ((&[6], F, true), (&[5, 6], F, false));
+    let list = [
+        problem(Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), &[x, c, c, c, c], &[]),
+        problem(Op::LayerNorm(LayerNorm { axis: 3, epsilon: 1e-5 }), &[x, last, last], &[]),
+        problem(Op::LayerNorm(LayerNorm { axis: 2, epsilon: 1e-5 }), &[x, given], &[]),
+        problem(Op::LayerNorm(LayerNorm { axis: 1, epsilon: 1e-5 }), &[x], &[]),
+        problem(Op::RmsNorm(RmsNorm { axis: 3, epsilon: 1e-5 }), &[x, last], &[]),
+        problem(Op::InstanceNorm(InstanceNorm { epsilon: 1e-5 }), &[x, c, c], &[]),
+        problem(Op::GroupNorm(GroupNorm { groups: 3, epsilon: 1e-5 }), &[x, c, c], &[]),
+        problem(Op::Lrn(Lrn { size: 5, alpha: 1e-2, beta: 0.75, bias: 1.0 }), &[x], &[]),
+        problem(Op::Softmax(Softmax { axis: 3, log: false }), &[x], &[]),
+        problem(Op::Softmax(Softmax { axis: 1, log: true }), &[x], &[]),
+    ];
+    let device = CpuDevice::new(Some(2)).unwrap();
+    for dtype in [DType::F16, DType::BF16, DType::F64] {
+        let list: Vec<Problem> = list.iter().map(|p| with_floats(p, dtype)).collect();
+        pass_on(&device, &list, TacticFilter::default(), &dtype.to_string());
+    }
+}
+
 #[test]
 fn pointwise() {
     let x: Given<'_> = (&[2, 18, 7, 9], F, false);

@@ -101,6 +101,14 @@ pub(crate) fn all_f32(problem: &Problem) -> bool {
     problem.output.dtype == DType::F32 && problem.operands.iter().all(|o| o.ty.dtype == DType::F32)
 }
 
+/// The float type of every operand, of the result and of the output, where nothing follows the operation.
+pub(crate) fn one_float(problem: &Problem) -> Option<DType> {
+    let dtype = problem.output.dtype;
+    let types = problem.operands.iter().map(|o| o.ty.dtype).chain([problem.result.dtype]);
+    let one = dtype.is_float() && types.into_iter().all(|t| t == dtype);
+    (one && problem.epilogue.is_identity()).then_some(dtype)
+}
+
 /// Floats in a vector of matrix products.
 pub(crate) fn lanes(cpu: &CpuInfo) -> u8 {
     if cpu.isa == Isa::Avx512 { 16 } else { 8 }

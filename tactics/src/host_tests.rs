@@ -211,6 +211,23 @@ fn problem(s: &Sample, dtype: DType, constant: bool) -> Option<Problem> {
 }
 
 #[test]
+fn everything_that_a_graph_can_hold_runs_on_a_cpu() {
+    let device = CpuDevice::new(Some(2)).unwrap();
+    let mut missing = BTreeSet::new();
+    for dtype in DType::ALL {
+        for s in samples(dtype) {
+            for constant in [false, true] {
+                let Some(p) = problem(&s, dtype, constant) else { continue };
+                if !tactics(&p, device.info()).iter().any(|t| t.workspace == 0) {
+                    missing.insert(format!("{} {dtype}", s.op.name()));
+                }
+            }
+        }
+    }
+    assert_eq!(missing, BTreeSet::new(), "no tactic on a CPU");
+}
+
+#[test]
 fn everything_that_a_graph_can_hold_runs_on_a_gpu() {
     let (mut seen, mut missing, mut host) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for dtype in DType::ALL {

@@ -15,6 +15,7 @@ mod cpuinfo;
 mod device;
 mod epilogue;
 mod executable;
+mod float;
 pub mod gemm;
 mod isa;
 mod kernel;

@@ -1,12 +1,12 @@
-//! `norm.cpu`: layer, root-mean-square, instance, group and local response normalisation, `f32`, in plain layout, on
-//! the CPU. (Batch normalisation is an expression: see `pointwise.cpu`.)
+//! `norm.cpu`: layer, root-mean-square, instance, group and local response normalisation in plain layout, on the CPU: `f32`
+//! with what follows, and other floats alone (`…-any`). (Batch normalisation is an expression: see `pointwise.cpu`.)
 
-use tactician_cpu::ops::{GridExpr, Lrn, Norm};
+use tactician_cpu::ops::{GridExpr, Lrn, LrnAny, Norm, NormAny};
 use tactician_device::{CpuInfo, DeviceInfo};
 use tactician_ir::{Lrn as LrnOp, Op, Problem};
 use tactician_types::{Binary, Expr, ExprNode, Layout};
 
-use crate::cpu::all_f32;
+use crate::cpu::{all_f32, one_float};
 use crate::pointwise_cpu::{Pass, after, epilogue, grid, pass, pass_channels, tactic, whole};
 use crate::{Family, Tactic};
 
@@ -20,7 +20,10 @@ impl Family for NormCpu {
     }
 
     fn tactics(&self, problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
-        let Some(cpu) = device.cpu().filter(|_| all_f32(problem)) else { return vec![] };
+        let Some(cpu) = device.cpu() else { return vec![] };
+        if !all_f32(problem) && one_float(problem).is_none() {
+            return vec![];
+        }
         let Some(sizes) = problem.result.sizes() else { return vec![] };
         let split = |axis: usize| {
             let (a, b) = sizes.split_at(axis.min(sizes.len()));
@@ -76,16 +79,35 @@ impl Rows {
             })
             .collect();
         let more = more?;
-        let epilogue = GridExpr { expr, grid: grid(sizes, Layout::Plain, &more) };
+        let grid = grid(sizes, Layout::Plain, &more);
         let mut passes = vec![whole(&problem.operands[0], Layout::Plain)?];
         passes.extend(more);
         let Rows { rows, n, rms, epsilon, .. } = self;
+        if !all_f32(problem) {
+            let kernel = NormAny { dtype: one_float(problem)?, grid, n, rms, epsilon };
+            return tactic(format!("norm.cpu/{}-any", self.name), problem, cpu, kernel, passes, Layout::Plain);
+        }
+        let epilogue = GridExpr { expr, grid };
         let kernel = Norm { rows, n, rms, epsilon, epilogue, ready: None };
         tactic(format!("norm.cpu/{}", self.name), problem, cpu, kernel, passes, Layout::Plain)
     }
 }
 
 fn lrn(problem: &Problem, cpu: &CpuInfo, op: &LrnOp, sizes: &[usize]) -> Option<Tactic> {
+    if let Some(dtype) = one_float(problem).filter(|_| !all_f32(problem)) {
+        let kernel = LrnAny {
+            dtype,
+            outer: sizes[0],
+            channels: *sizes.get(1)?,
+            inner: sizes[2..].iter().product(),
+            size: op.size,
+            alpha: op.alpha,
+            beta: op.beta,
+            bias: op.bias,
+        };
+        let passes = vec![whole(&problem.operands[0], Layout::Plain)?];
+        return tactic("norm.cpu/lrn-any".into(), problem, cpu, kernel, passes, Layout::Plain);
+    }
     let (epilogue, more) = epilogue(problem, Layout::Plain)?;
     let mut passes = vec![whole(&problem.operands[0], Layout::Plain)?];
     passes.extend(more);

@@ -10,9 +10,9 @@ use tactician_cpu::Kernel;
 use tactician_cpu::ops::{Grid, GridExpr, Pointwise, PointwiseAny};
 use tactician_device::{CpuInfo, DeviceInfo};
 use tactician_ir::{BatchNorm, Op, Operand, Problem, Tensor};
-use tactician_types::{Binary, Expr, ExprNode, Growth, Layout, Scalar, Unary};
+use tactician_types::{Binary, DType, Expr, ExprNode, Growth, Layout, Scalar, Unary};
 
-use crate::cpu::{all_f32, encode};
+use crate::cpu::{all_f32, encode, one_float};
 use crate::{Arg, Emission, EmitError, Family, Packed, StepSpec, Tactic, layout};
 
 pub(crate) static FAMILY: PointwiseCpu = PointwiseCpu;
@@ -29,6 +29,9 @@ impl Family for PointwiseCpu {
         match &problem.anchor {
             Op::Pointwise(e) if !e.is_identity() => serve(problem, cpu, e),
             Op::BatchNorm(b) if all_f32(problem) => batch_norm(problem, cpu, b),
+            Op::BatchNorm(b) if one_float(problem).is_some() => {
+                batch_norm_any(problem, cpu, b).into_iter().collect()
+            }
             _ => vec![],
         }
     }
@@ -58,18 +61,47 @@ fn serve(problem: &Problem, cpu: &CpuInfo, expr: &Expr) -> Vec<Tactic> {
     list
 }
 
+/// Of floats that are not `f32`: in `f64`, rounded once.
+fn batch_norm_any(problem: &Problem, cpu: &CpuInfo, norm: &BatchNorm) -> Option<Tactic> {
+    let dtype = one_float(problem)?;
+    let mut wide = Vec::with_capacity(5);
+    for i in 0..5 {
+        let mut e = Expr::empty();
+        let x = e.push(ExprNode::Input(i));
+        e.push(ExprNode::Cast(DType::F64, x));
+        wide.push(e);
+    }
+    let mut e = batch_norm_expr(norm, DType::F64).substitute(&wide);
+    let root = e.root();
+    e.push(ExprNode::Cast(dtype, root));
+    let sizes = problem.result.sizes()?;
+    let passes: Option<Vec<Pass>> = (problem.operands.iter().enumerate())
+        .map(|(i, o)| match i {
+            0 => pass(o, &sizes, Layout::Plain),
+            _ => pass_channels(o, &sizes, Layout::Plain),
+        })
+        .collect();
+    let passes = passes?;
+    let kernel = PointwiseAny::new(e, vec![dtype; 5], grid(&sizes, Layout::Plain, &passes));
+    tactic("pointwise.cpu/batchnorm-any".into(), problem, cpu, kernel, passes, Layout::Plain)
+}
+
 /// An unfolded batch normalisation is an expression whose parameters are per channel.
-fn batch_norm(problem: &Problem, cpu: &CpuInfo, norm: &BatchNorm) -> Vec<Tactic> {
+fn batch_norm_expr(norm: &BatchNorm, dtype: DType) -> Expr {
     let mut e = Expr::empty();
     let [x, scale, bias, mean, variance] = [0, 1, 2, 3, 4].map(|i| e.push(ExprNode::Input(i)));
-    let epsilon = e.push(ExprNode::Const(Scalar::f32(norm.epsilon)));
+    let epsilon = e.push(ExprNode::Const(Scalar::float(dtype, f64::from(norm.epsilon))));
     let sum = e.push(ExprNode::Binary(Binary::Add, variance, epsilon));
     let root = e.push(ExprNode::Unary(Unary::Sqrt, sum));
     let factor = e.push(ExprNode::Binary(Binary::Div, scale, root));
     let centred = e.push(ExprNode::Binary(Binary::Sub, x, mean));
     let scaled = e.push(ExprNode::Binary(Binary::Mul, centred, factor));
     e.push(ExprNode::Binary(Binary::Add, scaled, bias));
-    let expr = after(&e, 5, &problem.epilogue);
+    e
+}
+
+fn batch_norm(problem: &Problem, cpu: &CpuInfo, norm: &BatchNorm) -> Vec<Tactic> {
+    let expr = after(&batch_norm_expr(norm, DType::F32), 5, &problem.epilogue);
     let Some(sizes) = problem.result.sizes() else { return vec![] };
     let fast = |layout: Layout| {
         let passes: Option<Vec<Pass>> = (problem.operands.iter().enumerate())

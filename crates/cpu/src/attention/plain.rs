@@ -1,10 +1,10 @@
 //! `attention.any`: attention by its definition over any float type: slow, for what no fast kernel takes.
 
-use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
-use tactician_types::{DType, bf16_of, f16_of};
+use tactician_types::DType;
 
 use super::AttentionShape;
+use crate::float::{Float, per_float};
 use crate::kernel::{ArgSizes, Args, Kernel, KernelError};
 use crate::threads::{SharedMut, Threads};
 
@@ -18,31 +18,6 @@ pub struct PlainAttention {
     pub dtype: DType,
     /// Sizes and parameters.
     pub shape: AttentionShape,
-}
-
-trait Float: bytemuck::Pod + Send + Sync {
-    fn wide(self) -> f64;
-    fn round(x: f64) -> Self;
-}
-
-macro_rules! floats {
-    ($($t:ty: $to:expr, $from:expr;)*) => {$(
-        impl Float for $t {
-            fn wide(self) -> f64 {
-                $to(self)
-            }
-            fn round(x: f64) -> Self {
-                $from(x)
-            }
-        }
-    )*};
-}
-
-floats! {
-    f32: f64::from, |x| x as f32;
-    f64: |x| x, |x| x;
-    f16: f64::from, f16_of;
-    bf16: f64::from, bf16_of;
 }
 
 impl PlainAttention {
@@ -122,13 +97,6 @@ impl Kernel for PlainAttention {
     }
 
     fn run(&self, args: &Args<'_>, threads: &Threads) {
-        match self.dtype {
-            DType::F32 => self.run_typed::<f32>(args, threads),
-            DType::F64 => self.run_typed::<f64>(args, threads),
-            DType::F16 => self.run_typed::<f16>(args, threads),
-            DType::BF16 => self.run_typed::<bf16>(args, threads),
-            // Refused by `sizes`.
-            _ => {}
-        }
+        per_float!(self.dtype, self.run_typed(args, threads));
     }
 }

@@ -4,6 +4,7 @@
 //! images). What follows an operation is a [`GridExpr`]: an expression whose operands each span some of these axes.
 
 mod any;
+mod any_rows;
 mod cell;
 mod grid;
 mod norm;
@@ -19,6 +20,7 @@ pub(crate) mod testing;
 mod top_k;
 
 pub use any::{ArgReduce, PoolAny, ReduceAny};
+pub use any_rows::{LrnAny, NormAny, SoftmaxAny};
 pub use grid::{Grid, GridExpr, MAX_GRID_AXES, MAX_GRID_OPERANDS};
 pub use norm::{Lrn, Norm};
 pub use pointwise::Pointwise;
