@@ -96,7 +96,7 @@ impl AttentionShape {
         Ok(lens)
     }
 
-    /// Strides of `q`, `k`, `v` or the result, by its number. Sizes are those that [`AttentionShape::lens`] accepts.
+    /// Strides of `q`, `k`, `v` or the result, by its number. Sizes are those that `sizes` of a kernel accepts.
     pub fn strides(&self, which: usize) -> AttentionStrides {
         if let Some(Some((strides, _))) = self.within.get(which) {
             return *strides;
