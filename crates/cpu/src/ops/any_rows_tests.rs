@@ -35,7 +35,8 @@ fn softmax_of<T: Float + bytemuck::NoUninit>(dtype: DType, unit: f64) {
             }
         }
         for threads in pools() {
-            let got = run_bytes(SoftmaxAny { dtype, outer, n, inner, log }, &[bytes.clone()], &threads);
+            let got =
+                run_bytes(SoftmaxAny { dtype, outer, n, inner, log }, std::slice::from_ref(&bytes), &threads);
             assert_near::<T>(&got, &want, unit, &format!("{dtype} {outer} {n} {inner} {log}"));
         }
     }
@@ -119,7 +120,12 @@ fn neighbouring_channels() {
         })
         .collect();
     for threads in pools() {
-        assert_near::<f64>(&run_bytes(kernel.clone(), &[bytes.clone()], &threads), &want, 1e-12, "lrn");
+        assert_near::<f64>(
+            &run_bytes(kernel.clone(), std::slice::from_ref(&bytes), &threads),
+            &want,
+            1e-12,
+            "lrn",
+        );
     }
 }
 
