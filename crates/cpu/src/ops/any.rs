@@ -55,7 +55,8 @@ fn unary(op: Unary, t: DType, a: u64) -> u64 {
     out[0]
 }
 
-fn parts(threads: &Threads) -> usize {
+/// Parts that slow loops are divided into.
+pub(super) fn parts(threads: &Threads) -> usize {
     if threads.count() == 1 { 1 } else { threads.count() * 4 }
 }
 

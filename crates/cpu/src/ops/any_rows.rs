@@ -6,6 +6,7 @@ use tactician_types::DType;
 
 use crate::float::{Float, per_float};
 use crate::kernel::{ArgSizes, Args, Kernel, KernelError};
+use crate::ops::any::parts;
 use crate::ops::grid::{Grid, product};
 use crate::ops::pointwise_any::size_of_any;
 use crate::threads::{SharedMut, Threads};
@@ -15,10 +16,6 @@ fn float(dtype: DType) -> Result<(), KernelError> {
         DType::F32 | DType::F64 | DType::F16 | DType::BF16 => Ok(()),
         t => Err(format!("{t} is no float that is computed with")),
     }
-}
-
-fn parts(threads: &Threads) -> usize {
-    if threads.count() == 1 { 1 } else { threads.count() * 4 }
 }
 
 /// An operation that keeps the shape `[a, b, c]`.
