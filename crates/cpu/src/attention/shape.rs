@@ -87,7 +87,7 @@ impl AttentionShape {
                 .map(|(n, step)| n.saturating_sub(1).checked_mul(step))
                 .try_fold(strides.offset, |a, b| a.checked_add(b?))
                 .and_then(|last| last.checked_add(size));
-            if len > MAX_LEN || lens[which] > 0 && end.is_none_or(|end| end > len) {
+            if len > MAX_LEN || end.is_none_or(|end| end > len) {
                 return Err(format!("operand {which} lies at {strides:?}, not within {len} elements"));
             }
             lens[which] = len;

@@ -160,5 +160,9 @@ fn hostile_parameters() {
         heads_inside: [false, true, true, false],
         within: [None; 3],
     };
+    // An operand without elements that begins behind its end.
+    let beyond = AttentionStrides { offset: 9, batch: 0, head: 0, row: 0 };
+    let empty = AttentionShape { size: 0, within: [Some((beyond, 8)), None, None], ..shape.clone() };
+    assert!(PlainAttention { dtype: DType::F32, shape: empty }.sizes(1).is_err());
     hostile(&PlainAttention { dtype: DType::F32, shape });
 }
