@@ -2,9 +2,10 @@
 
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
-use tactician_types::{DType, bf16_of, f16_of};
+use tactician_types::DType;
 
 use crate::conv::ConvGeometry;
+use crate::float::Float;
 use crate::gemm::matmul::MatShape;
 use crate::gemm::transpose_conv::TransposeShape;
 use crate::kernel::{ArgSizes, Args, Kernel, KernelError};
@@ -23,29 +24,24 @@ trait Number: bytemuck::Pod + Send + Sync {
 }
 
 macro_rules! floats {
-    ($($t:ty: $to:expr, $from:expr;)*) => {$(
+    ($($t:ty)*) => {$(
         impl Number for $t {
             type Sum = f64;
             const ZERO: f64 = 0.0;
             fn add_product(sum: f64, a: Self, b: Self) -> f64 {
-                sum + $to(a) * $to(b)
+                sum + a.wide() * b.wide()
             }
             fn add(sum: f64, a: Self) -> f64 {
-                sum + $to(a)
+                sum + a.wide()
             }
             fn round(sum: f64) -> Self {
-                $from(sum)
+                Float::round(sum)
             }
         }
     )*};
 }
 
-floats! {
-    f32: f64::from, |x| x as f32;
-    f64: |x| x, |x| x;
-    f16: f64::from, f16_of;
-    bf16: f64::from, bf16_of;
-}
+floats!(f32 f64 f16 bf16);
 
 macro_rules! integers {
     ($($t:ty)*) => {$(
