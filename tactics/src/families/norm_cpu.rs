@@ -1,7 +1,7 @@
 //! `norm.cpu`: layer, root-mean-square, instance, group and local response normalisation in plain layout, on the CPU: `f32`
 //! with what follows, and other floats alone (`…-any`). (Batch normalisation is an expression: see `pointwise.cpu`.)
 
-use tactician_cpu::ops::{GridExpr, Lrn, LrnAny, Norm, NormAny};
+use tactician_cpu::ops::{GridExpr, Lrn, LrnAny, LrnShape, Norm, NormAny};
 use tactician_device::{CpuInfo, DeviceInfo};
 use tactician_ir::{Lrn as LrnOp, Op, Problem};
 use tactician_types::{Binary, Expr, ExprNode, Layout};
@@ -94,24 +94,7 @@ impl Rows {
 }
 
 fn lrn(problem: &Problem, cpu: &CpuInfo, op: &LrnOp, sizes: &[usize]) -> Option<Tactic> {
-    if let Some(dtype) = one_float(problem).filter(|_| !all_f32(problem)) {
-        let kernel = LrnAny {
-            dtype,
-            outer: sizes[0],
-            channels: *sizes.get(1)?,
-            inner: sizes[2..].iter().product(),
-            size: op.size,
-            alpha: op.alpha,
-            beta: op.beta,
-            bias: op.bias,
-        };
-        let passes = vec![whole(&problem.operands[0], Layout::Plain)?];
-        return tactic("norm.cpu/lrn-any".into(), problem, cpu, kernel, passes, Layout::Plain);
-    }
-    let (epilogue, more) = epilogue(problem, Layout::Plain)?;
-    let mut passes = vec![whole(&problem.operands[0], Layout::Plain)?];
-    passes.extend(more);
-    let kernel = Lrn {
+    let shape = LrnShape {
         outer: sizes[0],
         channels: *sizes.get(1)?,
         inner: sizes[2..].iter().product(),
@@ -119,9 +102,15 @@ fn lrn(problem: &Problem, cpu: &CpuInfo, op: &LrnOp, sizes: &[usize]) -> Option<
         alpha: op.alpha,
         beta: op.beta,
         bias: op.bias,
-        epilogue,
-        ready: None,
     };
+    let mut passes = vec![whole(&problem.operands[0], Layout::Plain)?];
+    if !all_f32(problem) {
+        let kernel = LrnAny { dtype: one_float(problem)?, shape };
+        return tactic("norm.cpu/lrn-any".into(), problem, cpu, kernel, passes, Layout::Plain);
+    }
+    let (epilogue, more) = epilogue(problem, Layout::Plain)?;
+    passes.extend(more);
+    let kernel = Lrn { shape, epilogue, ready: None };
     tactic("norm.cpu/lrn".into(), problem, cpu, kernel, passes, Layout::Plain)
 }
 

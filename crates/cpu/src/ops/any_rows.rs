@@ -8,6 +8,7 @@ use crate::float::{Float, per_float};
 use crate::kernel::{ArgSizes, Args, Kernel, KernelError};
 use crate::ops::any::parts;
 use crate::ops::grid::{Grid, product};
+use crate::ops::norm::LrnShape;
 use crate::ops::pointwise_any::size_of_any;
 use crate::threads::{SharedMut, Threads};
 
@@ -170,40 +171,26 @@ impl Kernel for NormAny {
     }
 }
 
-/// `x / (bias + alpha/size · Σ x²)^beta` over neighbouring channels of `[outer, channels, inner]`, as [`super::Lrn`]. Input: `x`. One
-/// output, no scratch.
+/// Local response normalisation, as [`super::Lrn`]. Input: `x`. One output, no scratch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LrnAny {
     /// Element type.
     pub dtype: DType,
-    /// Images.
-    pub outer: usize,
-    /// Channels.
-    pub channels: usize,
-    /// Elements of a channel.
-    pub inner: usize,
-    /// Channels in a sum.
-    pub size: usize,
-    /// Scale of the sum.
-    pub alpha: f32,
-    /// Exponent.
-    pub beta: f32,
-    /// Constant term.
-    pub bias: f32,
+    /// What is computed.
+    pub shape: LrnShape,
 }
 
 impl LrnAny {
     fn run_typed<T: Float>(&self, args: &Args<'_>, threads: &Threads) {
         let (x, out) = (args.input::<T>(0), SharedMut::new(args.output::<T>(0)));
-        let (c, inner) = (self.channels, self.inner);
-        let alpha = f64::from(self.alpha) / self.size as f64;
+        let LrnShape { channels: c, inner, size, alpha, beta, bias, .. } = self.shape;
+        let alpha = f64::from(alpha) / size as f64;
         threads.for_each_range(x.len(), parts(threads), |_, range| {
             for at in range {
                 let (image, channel, i) = (at / inner / c, at / inner % c, at % inner);
-                let first = channel.saturating_sub((self.size - 1) / 2);
-                let end = channel.saturating_add(self.size / 2).saturating_add(1).min(c);
-                let sum: f64 = (first..end).map(|k| x[(image * c + k) * inner + i].wide().powi(2)).sum();
-                let y = x[at].wide() / (f64::from(self.bias) + alpha * sum).powf(f64::from(self.beta));
+                let near = self.shape.neighbours(channel);
+                let sum: f64 = near.map(|k| x[(image * c + k) * inner + i].wide().powi(2)).sum();
+                let y = x[at].wide() / (f64::from(bias) + alpha * sum).powf(f64::from(beta));
                 // SAFETY: elements are disjoint and inside the output, whose length `sizes` gave.
                 unsafe { out.ptr(at).write(T::round(y)) };
             }
@@ -215,10 +202,7 @@ impl Kernel for LrnAny {
     const NAME: &'static str = "lrn.any";
 
     fn sizes(&self, _threads: usize) -> Result<ArgSizes, KernelError> {
-        if self.size == 0 {
-            return Err("the size must be at least 1".into());
-        }
-        same(self.dtype, [self.outer, self.channels, self.inner])
+        same(self.dtype, self.shape.axes()?)
     }
 
     fn run(&self, args: &Args<'_>, threads: &Threads) {

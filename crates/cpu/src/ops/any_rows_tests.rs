@@ -103,13 +103,7 @@ fn neighbouring_channels() {
     let (bytes, x) = numbers::<f64>(&mut Rng::new(5), 2 * 5 * 3);
     let kernel = LrnAny {
         dtype: DType::F64,
-        outer: 2,
-        channels: 5,
-        inner: 3,
-        size: 4,
-        alpha: 0.5,
-        beta: 0.75,
-        bias: 1.5,
+        shape: LrnShape { outer: 2, channels: 5, inner: 3, size: 4, alpha: 0.5, beta: 0.75, bias: 1.5 },
     };
     let want: Vec<f64> = (0..30)
         .map(|at| {
@@ -136,13 +130,7 @@ fn hostile_parameters() {
     hostile(&NormAny { dtype: DType::BF16, grid: grid.clone(), n: 4, rms: false, epsilon: 1e-5 });
     hostile(&LrnAny {
         dtype: DType::F64,
-        outer: 2,
-        channels: 3,
-        inner: 4,
-        size: 2,
-        alpha: 1.0,
-        beta: 0.5,
-        bias: 1.0,
+        shape: LrnShape { outer: 2, channels: 3, inner: 4, size: 2, alpha: 1.0, beta: 0.5, bias: 1.0 },
     });
     let bad = |n, grid: &Grid| {
         NormAny { dtype: DType::F16, grid: grid.clone(), n, rms: true, epsilon: 0.0 }.sizes(1)

@@ -22,7 +22,7 @@ mod top_k;
 pub use any::{ArgReduce, PoolAny, ReduceAny};
 pub use any_rows::{LrnAny, NormAny, SoftmaxAny};
 pub use grid::{Grid, GridExpr, MAX_GRID_AXES, MAX_GRID_OPERANDS};
-pub use norm::{Lrn, Norm};
+pub use norm::{Lrn, LrnShape, Norm};
 pub use pointwise::Pointwise;
 pub use pointwise_any::PointwiseAny;
 pub use pool::{Pool, PoolKind, PoolWindows};

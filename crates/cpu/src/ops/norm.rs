@@ -4,6 +4,8 @@
 //! Scales and biases are part of the epilogue, so one kernel serves layer, instance, group and root-mean-square
 //! normalisation.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use tactician_device::Isa;
 
@@ -101,17 +103,17 @@ fn shift_scale_body<const FMA: bool>(x: &[f32], mean: f32, scale: f32, out: &mut
     }
 }
 
-/// `x / (bias + alpha/size · Σ x²)^beta` over `size` neighbouring channels of `[outer, channels, inner]`, one more
-/// after than before when `size` is even. Inputs: `x`, epilogue operands. One output, no scratch.
+/// Sizes and parameters of a local response normalisation: `x / (bias + alpha/size · Σ x²)^beta` over `size` neighbouring channels
+/// of `[outer, channels, inner]`, one more after than before when `size` is even.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Lrn {
+pub struct LrnShape {
     /// Images.
     pub outer: usize,
     /// Channels.
     pub channels: usize,
     /// Elements of a channel.
     pub inner: usize,
-    /// Channels in a sum.
+    /// Channels in a sum, at least 1.
     pub size: usize,
     /// Scale of the sum.
     pub alpha: f32,
@@ -119,6 +121,29 @@ pub struct Lrn {
     pub beta: f32,
     /// Constant term.
     pub bias: f32,
+}
+
+impl LrnShape {
+    /// The axes, once the size is checked.
+    pub(super) fn axes(&self) -> Result<[usize; 3], KernelError> {
+        if self.size == 0 {
+            return Err("the size must be at least 1".into());
+        }
+        Ok([self.outer, self.channels, self.inner])
+    }
+
+    /// The channels that are summed for one.
+    pub(super) fn neighbours(&self, channel: usize) -> Range<usize> {
+        let end = channel.saturating_add(self.size / 2).saturating_add(1);
+        channel.saturating_sub((self.size - 1) / 2)..end.min(self.channels)
+    }
+}
+
+/// Local response normalisation. Inputs: `x`, epilogue operands. One output, no scratch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Lrn {
+    /// What is computed.
+    pub shape: LrnShape,
     /// What follows.
     pub epilogue: GridExpr,
     /// Made by `prepare`.
@@ -137,10 +162,7 @@ impl Kernel for Lrn {
     const NAME: &'static str = "lrn";
 
     fn sizes(&self, _threads: usize) -> Result<ArgSizes, KernelError> {
-        if self.size == 0 {
-            return Err("the size must be at least 1".into());
-        }
-        sizes_over([self.outer, self.channels, self.inner], &self.epilogue)
+        sizes_over(self.shape.axes()?, &self.epilogue)
     }
 
     fn prepare(&mut self, isa: Isa) -> Result<(), KernelError> {
@@ -150,15 +172,15 @@ impl Kernel for Lrn {
 
     fn run(&self, args: &Args<'_>, threads: &Threads) {
         let LrnReady(epilogue) = self.ready.as_ref().expect("prepared");
-        let (c, inner) = (self.channels, self.inner);
-        if self.outer * c * inner == 0 {
+        let LrnShape { outer, channels: c, inner, .. } = self.shape;
+        if outer * c * inner == 0 {
             return;
         }
         let (x, out) = (args.input::<f32>(0), SharedMut::new(args.output::<f32>(0)));
         let level = threads.level();
         let per_outer = inner.div_ceil(WIDTH) * c;
         let parts = if threads.count() == 1 { 1 } else { threads.count() * 4 };
-        threads.for_each_range(self.outer * per_outer, parts, |_, range| {
+        threads.for_each_range(outer * per_outer, parts, |_, range| {
             for unit in range {
                 let (image, channel) = (unit / per_outer * c, unit % c);
                 let at = unit % per_outer / c * WIDTH;
@@ -166,10 +188,9 @@ impl Kernel for Lrn {
                 let len = WIDTH.min(inner - at);
                 // SAFETY: units are disjoint and inside the output, whose length `sizes` gave.
                 let out = unsafe { out.slice(start, len) };
-                let first = channel.saturating_sub((self.size - 1) / 2);
-                let end = channel.saturating_add(self.size / 2).saturating_add(1).min(c);
-                let planes = &x[(image + first) * inner + at..];
-                lrn_piece(level, self, planes, end - first, &x[start..start + len], out);
+                let near = self.shape.neighbours(channel);
+                let planes = &x[(image + near.start) * inner + at..];
+                lrn_piece(level, &self.shape, planes, near.len(), &x[start..start + len], out);
                 if let Some(e) = epilogue {
                     e.finish(start, out, &|i| args.input::<f32>(1 + i));
                 }
@@ -179,11 +200,11 @@ impl Kernel for Lrn {
 }
 
 per_level! {
-    fn lrn_piece(lrn: &Lrn, planes: &[f32], count: usize, x: &[f32], out: &mut [f32]) = lrn_body
+    fn lrn_piece(lrn: &LrnShape, planes: &[f32], count: usize, x: &[f32], out: &mut [f32]) = lrn_body
 }
 
 #[inline(always)]
-fn lrn_body<const FMA: bool>(lrn: &Lrn, planes: &[f32], count: usize, x: &[f32], out: &mut [f32]) {
+fn lrn_body<const FMA: bool>(lrn: &LrnShape, planes: &[f32], count: usize, x: &[f32], out: &mut [f32]) {
     out.fill(0.0);
     for p in 0..count {
         for (o, v) in out.iter_mut().zip(&planes[p * lrn.inner..]) {

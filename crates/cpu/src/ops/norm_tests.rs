@@ -63,7 +63,11 @@ fn lrn_by_definition() {
         }
         let grid = Grid { sizes: vec![outer, channels, inner], operands: vec![] };
         let epilogue = GridExpr { expr: Expr::identity(), grid };
-        let lrn = Lrn { outer, channels, inner, size, alpha, beta, bias, epilogue, ready: None };
+        let lrn = Lrn {
+            shape: LrnShape { outer, channels, inner, size, alpha, beta, bias },
+            epilogue,
+            ready: None,
+        };
         for threads in pools() {
             assert_close(&run(lrn.clone(), std::slice::from_ref(&x), &threads), &want, 2e-6, "lrn");
         }
@@ -77,5 +81,9 @@ fn hostile_parameters() {
     let e = epilogue.clone();
     hostile(&Norm { rows: 3, n: 10, rms: false, epsilon: 1e-5, epilogue: e, ready: None });
     let [alpha, beta, bias] = [1e-4, 0.75, 1.0];
-    hostile(&Lrn { outer: 3, channels: 5, inner: 2, size: 3, alpha, beta, bias, epilogue, ready: None });
+    hostile(&Lrn {
+        shape: LrnShape { outer: 3, channels: 5, inner: 2, size: 3, alpha, beta, bias },
+        epilogue,
+        ready: None,
+    });
 }

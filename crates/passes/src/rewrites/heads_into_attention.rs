@@ -21,7 +21,8 @@ impl Rewrite for HeadsIntoAttention {
             Op::Attention(old) => {
                 let mut op = *old;
                 let mut inputs: Vec<PatchValue> = node.inputs().iter().map(|&v| v.into()).collect();
-                for which in 0..3 {
+                // Where heads lie within another tensor is counted in that one's order.
+                for which in (0..3).filter(|&i| old.within[i].is_none()) {
                     if let Some(x) = turned(graph, *node.inputs().get(which)?) {
                         op.heads_inside[which] ^= true;
                         inputs[which] = x.into();

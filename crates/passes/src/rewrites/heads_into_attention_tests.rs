@@ -88,3 +88,15 @@ fn a_transpose_that_others_read_stays_for_them() {
     left.sort_unstable();
     assert_eq!(left, ["attention", "pointwise", "transpose"]);
 }
+
+#[test]
+fn what_lies_within_a_turned_tensor_keeps_no_other_from_being_read() {
+    let mut g = Graph::new("t");
+    let x = input(&mut g, "x", &[2, 4, 3, 8]);
+    let t = g.add(turn(), &[x], "t").unwrap();
+    let within = tactician_ir::HeadsIn { offset: 0, sizes: [2, 3, 4, 8], strides: [96, 32, 8] };
+    let op = Attention { within: [Some(within), None, None], ..Attention::new(0.5) };
+    let y = g.add(Op::Attention(op), &[t, t, t], "y").unwrap();
+    g.mark_output("y", y);
+    assert_eq!(inside(&check(PASS, &g)), [false, true, true, false]);
+}

@@ -25,6 +25,7 @@ impl Rewrite for HeadsWithin {
         let mut op = *old;
         let mut inputs: Vec<PatchValue> = node.inputs().iter().map(|&v| v.into()).collect();
         for which in 0..3 {
+            let of = sizes(graph, old, node.inputs(), which)?;
             let mut view = operand(graph, old, node.inputs(), which)?;
             let mut found = None;
             let mut moved = false;
@@ -32,8 +33,7 @@ impl Rewrite for HeadsWithin {
                 moved |= !matches!(op_of(graph, view.value), Op::Reshape(_));
                 view = before;
                 // Only what moves elements is worth to read past.
-                if let (true, Some(within)) = (moved, heads(&view, &sizes(graph, old, node.inputs(), which)?))
-                {
+                if let (true, Some(within)) = (moved, heads(&view, &of)) {
                     found = Some((view.value, within));
                 }
             }
