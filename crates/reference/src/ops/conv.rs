@@ -5,8 +5,102 @@ use crate::value::{Value, advance, strides};
 /// Filters that go over a row of the input together.
 const FILTERS: usize = 4;
 
-/// `y[n,k,o] = Σ x[n, c, o·s + r·d − p] · w[k,c,r] + bias[k]`.
+/// Filters that read an element of the input together, and outputs that they compute together: sums that a first cache holds.
+const BLOCK: usize = 64;
+const PIXELS: usize = 32;
+
+/// `y[n,k,o] = Σ x[n, c, o·s + r·d − p] · w[k,c,r] + bias[k]`, summed over c, then r.
 pub(crate) fn conv(op: &Conv, inputs: &[&Value], sizes: &[usize]) -> Value {
+    let per_group = sizes[1] / op.groups;
+    let out =
+        if per_group < 2 * FILTERS { by_rows(op, inputs, sizes) } else { by_filters(op, inputs, sizes) };
+    Value::float(inputs[0].dtype, sizes.to_vec(), out)
+}
+
+/// For many filters in a group: blocks of them go over blocks of outputs.
+fn by_filters(op: &Conv, inputs: &[&Value], sizes: &[usize]) -> Vec<f64> {
+    use rayon::prelude::*;
+    let (x, w) = (inputs[0], inputs[1]);
+    let (xd, wd) = (x.floats(), w.floats());
+    let (channels, per_group) = (w.sizes[1], sizes[1] / op.groups);
+    let (window, xs, out_spatial) = (&w.sizes[2..], &x.sizes[2..], &sizes[2..]);
+    let in_plane: usize = xs.iter().product();
+    let out_plane: usize = out_spatial.iter().product();
+    let points: usize = window.iter().product();
+    let steps = strides(xs);
+    // Weights of a block beside each other: [group, block][channel, point][filter of the block].
+    let blocks = per_group.div_ceil(BLOCK);
+    let mut turned = vec![0.0f64; op.groups * blocks * channels * points * BLOCK];
+    for (filter, row) in wd.chunks(channels * points).enumerate() {
+        let (group, k) = (filter / per_group, filter % per_group);
+        let block = &mut turned[(group * blocks + k / BLOCK) * channels * points * BLOCK..];
+        row.iter().enumerate().for_each(|(i, v)| block[i * BLOCK + k % BLOCK] = *v);
+    }
+    // Where each window's elements lie in a plane, for some outputs; `usize::MAX` outside.
+    let places = |first: usize, count: usize| -> Vec<usize> {
+        let mut list = Vec::with_capacity(points * count);
+        let mut r = vec![0; window.len()];
+        for _ in 0..points {
+            for pixel in first..first + count {
+                let (mut rest, mut place) = (pixel, Some(0));
+                for a in (0..xs.len()).rev() {
+                    let o = rest % out_spatial[a];
+                    rest /= out_spatial[a];
+                    let p = (o * op.strides[a] + r[a] * op.dilations[a]).checked_sub(op.pads[a].0);
+                    place = p.filter(|&p| p < xs[a]).and_then(|p| Some(place? + p * steps[a]));
+                }
+                list.push(place.unwrap_or(usize::MAX));
+            }
+            advance(&mut r, window);
+        }
+        list
+    };
+    let parts = out_plane.div_ceil(PIXELS);
+    let tasks = sizes[0] * op.groups * blocks * parts;
+    let sums = (0..tasks).into_par_iter().map(|task| {
+        let (at, part) = (task / parts, task % parts);
+        let (n, group) = (at / blocks / op.groups, at / blocks % op.groups);
+        let first = part * PIXELS;
+        let count = PIXELS.min(out_plane - first);
+        let places = places(first, count);
+        let weights = &turned[at % (op.groups * blocks) * channels * points * BLOCK..];
+        let mut sums = vec![0.0f64; count * BLOCK];
+        if let Some(b) = inputs.get(2) {
+            let filters = group * per_group + at % blocks * BLOCK..(group + 1) * per_group;
+            let bias = &b.floats()[filters];
+            sums.chunks_mut(BLOCK).for_each(|s| s.iter_mut().zip(bias).for_each(|(s, b)| *s = *b));
+        }
+        for c in 0..channels {
+            let from = &xd[(n * x.sizes[1] + group * channels + c) * in_plane..][..in_plane];
+            for (point, places) in places.chunks(count).enumerate() {
+                let weights = &weights[(c * points + point) * BLOCK..][..BLOCK];
+                for (sums, &place) in sums.chunks_exact_mut(BLOCK).zip(places) {
+                    if place != usize::MAX {
+                        let v = from[place];
+                        sums.iter_mut().zip(weights).for_each(|(s, w)| *s += v * w);
+                    }
+                }
+            }
+        }
+        sums
+    });
+    let sums: Vec<Vec<f64>> = sums.collect();
+    let mut out = vec![0.0f64; sizes.iter().product()];
+    for (task, sums) in sums.iter().enumerate() {
+        let (at, part) = (task / parts, task % parts);
+        let (image_group, block) = (at / blocks, at % blocks);
+        let filters = BLOCK.min(per_group - block * BLOCK);
+        for k in 0..filters {
+            let plane = image_group * per_group + block * BLOCK + k;
+            let to = &mut out[plane * out_plane + part * PIXELS..];
+            to.iter_mut().zip(sums.chunks(BLOCK)).for_each(|(y, s)| *y = s[k]);
+        }
+    }
+    out
+}
+
+/// For few filters in a group: each goes over the input row by row.
+fn by_rows(op: &Conv, inputs: &[&Value], sizes: &[usize]) -> Vec<f64> {
     let (x, w) = (inputs[0], inputs[1]);
     let (xd, wd) = (x.floats(), w.floats());
     let (channels, per_group) = (w.sizes[1], sizes[1] / op.groups);
@@ -80,7 +174,7 @@ pub(crate) fn conv(op: &Conv, inputs: &[&Value], sizes: &[usize]) -> Value {
             }
         }
     });
-    Value::float(x.dtype, sizes.to_vec(), out)
+    out
 }
 
 /// Scatters: every input adds its weighted window to the output.

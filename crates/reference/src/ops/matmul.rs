@@ -1,6 +1,13 @@
+use rayon::prelude::*;
 use tactician_ir::MatMul;
 
-use crate::value::{Data, Value, advance, broadcast_strides, offset};
+use crate::value::{Data, Value, broadcast_strides, offset};
+
+/// Columns of a row that are computed together, and by one thread.
+const COLUMNS: usize = 256;
+
+/// Columns whose factors are read together where each column's lie together.
+const TOGETHER: usize = 8;
 
 /// `[…,M,K] · […,K,N]`, leading axes broadcast.
 pub(crate) fn matmul(op: MatMul, a: &Value, b: &Value, sizes: &[usize]) -> Value {
@@ -8,30 +15,44 @@ pub(crate) fn matmul(op: MatMul, a: &Value, b: &Value, sizes: &[usize]) -> Value
     let (m, n) = (sizes[r - 2], sizes[r - 1]);
     let k = if op.trans_a { a.sizes[a.sizes.len() - 2] } else { a.sizes[a.sizes.len() - 1] };
     let lead = &sizes[..r - 2];
-    let batch: usize = lead.iter().product();
     let steps = |v: &Value| broadcast_strides(&v.sizes[..v.sizes.len() - 2], lead);
     let (sa, sb) = (steps(a), steps(b));
     let place_a = |i: usize, p: usize| if op.trans_a { p * m + i } else { i * k + p };
-    let place_b = |p: usize, j: usize| if op.trans_b { j * k + p } else { p * n + j };
-    let mut index = vec![0; lead.len()];
+    // The factors of a part of a row begin here.
+    let places = |row: usize| {
+        let (mut index, mut rest) = (vec![0; lead.len()], row / m.max(1));
+        for (i, size) in index.iter_mut().zip(lead).rev() {
+            (*i, rest) = (rest % size, rest / size);
+        }
+        (offset(&index, &sa) * m * k, offset(&index, &sb) * k * n, row % m.max(1))
+    };
     macro_rules! run {
         ($kind:ident, $x:expr, $y:expr, $zero:expr, $step:expr) => {{
-            let mut out = Vec::with_capacity(batch * m * n);
-            for _ in 0..batch {
-                let x = &$x[offset(&index, &sa) * m * k..];
-                let y = &$y[offset(&index, &sb) * k * n..];
-                for i in 0..m {
-                    let mut row = vec![$zero; n];
-                    for p in 0..k {
-                        let v = x[place_a(i, p)];
-                        for (j, o) in row.iter_mut().enumerate() {
-                            *o = $step(*o, v, y[place_b(p, j)]);
+            let mut out = vec![$zero; sizes.iter().product()];
+            let rows = out.par_chunks_mut(n.max(1)).enumerate();
+            rows.flat_map(|(row, y)| y.par_chunks_mut(COLUMNS).enumerate().map(move |(c, y)| (row, c, y)))
+                .for_each(|(row, part, out)| {
+                    let (x, y, i) = places(row);
+                    let (x, y, first) = (&$x[x..], &$y[y..], part * COLUMNS);
+                    if op.trans_b {
+                        for (b, out) in out.chunks_mut(TOGETHER).enumerate() {
+                            let column = first + b * TOGETHER;
+                            for p in 0..k {
+                                let v = x[place_a(i, p)];
+                                for (q, o) in out.iter_mut().enumerate() {
+                                    *o = $step(*o, v, y[(column + q) * k + p]);
+                                }
+                            }
+                        }
+                    } else {
+                        for p in 0..k {
+                            let v = x[place_a(i, p)];
+                            for (o, w) in out.iter_mut().zip(&y[p * n + first..]) {
+                                *o = $step(*o, v, *w);
+                            }
                         }
                     }
-                    out.extend(row);
-                }
-                advance(&mut index, lead);
-            }
+                });
             Data::$kind(out)
         }};
     }

@@ -1,3 +1,4 @@
+use rayon::prelude::*;
 use tactician_ir::{GateActivation, GateFunction, Recurrent, RecurrentKind, RecurrentOperand};
 
 use crate::value::Value;
@@ -206,12 +207,18 @@ fn sequence(l: &Layer<'_>, math: &Math<'_>, d: usize, b: usize, put: &mut impl F
 
 fn run(op: &Recurrent, inputs: &[&Value], sizes: &[usize], roundings: &Roundings) -> Vec<Bounded> {
     let l = Layer::new(op, inputs, sizes);
+    let cells: Vec<(usize, usize)> =
+        (0..op.direction.count()).flat_map(|d| (0..l.batch).map(move |b| (d, b))).collect();
+    let found: Vec<Vec<(usize, Bounded)>> = cells
+        .into_par_iter()
+        .map(|(d, b)| {
+            let mut states = Vec::new();
+            sequence(&l, &Math(roundings), d, b, &mut |row, j, v| states.push((l.at(row, d, b, j), v)));
+            states
+        })
+        .collect();
     let mut out = vec![Bounded::default(); sizes.iter().product()];
-    for d in 0..op.direction.count() {
-        for b in 0..l.batch {
-            sequence(&l, &Math(roundings), d, b, &mut |row, j, v| out[l.at(row, d, b, j)] = v);
-        }
-    }
+    found.into_iter().flatten().for_each(|(at, v)| out[at] = v);
     out
 }
 
