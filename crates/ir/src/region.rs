@@ -251,7 +251,7 @@ fn extract(
             with.push(Expr::from_nodes(vec![ExprNode::Input(number as u16)]).ok()?);
         }
         debug_assert!(first.arity() <= count as usize);
-        op = Op::Pointwise(epilogue.substitute(&with));
+        op = Op::Pointwise(epilogue.substitute(&with).in_order());
         epilogue = Expr::identity();
         inputs = kept.iter().map(|&i| inputs[i]).collect();
         operands = kept.iter().map(|&i| operands[i].clone()).collect();
@@ -260,6 +260,8 @@ fn extract(
             Problem { anchor: op, anchor_operands, operands, epilogue, result: output.clone(), output };
         return Some((problem, inputs));
     }
+    // Problems that differ in the order of a sum are one, and are measured once.
+    let epilogue = epilogue.in_order();
     Some((Problem { anchor: op, anchor_operands, operands, epilogue, result, output }, inputs))
 }
 

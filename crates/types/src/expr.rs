@@ -352,6 +352,59 @@ impl Expr {
         out
     }
 
+    /// The same computation with the operands of what commutes in one order, whichever way round it was written, and nodes
+    /// numbered in the order of their use: those that read the lowest inputs come first, constants last.
+    pub fn in_order(&self) -> Expr {
+        let mut keys: Vec<(u16, u64)> = Vec::with_capacity(self.nodes.len());
+        let mut nodes = self.nodes.clone();
+        for node in &mut nodes {
+            if let ExprNode::Binary(op, a, b) = node
+                && op.commutes()
+                && keys[*b as usize] < keys[*a as usize]
+            {
+                std::mem::swap(a, b);
+            }
+            let (mut least, mut hash) = match *node {
+                ExprNode::Input(i) => (i, mixed(1, u64::from(i))),
+                ExprNode::Const(c) => (u16::MAX, mixed(mixed(2, c.dtype as u64), c.bits)),
+                ExprNode::Unary(op, _) => (u16::MAX, mixed(3, op as u64)),
+                ExprNode::Binary(op, ..) => (u16::MAX, mixed(4, op as u64)),
+                ExprNode::Select(..) => (u16::MAX, 5),
+                ExprNode::Cast(t, _) => (u16::MAX, mixed(6, t as u64)),
+            };
+            for o in node.operands() {
+                let (below, of) = keys[o as usize];
+                (least, hash) = (least.min(below), mixed(hash, of));
+            }
+            keys.push((least, hash));
+        }
+        // What is behind a node on the stack waits until its operands were copied.
+        let mut out = Expr::empty();
+        let mut copied: Vec<Option<ExprId>> = vec![None; nodes.len()];
+        let mut stack = vec![self.root()];
+        while let Some(&top) = stack.last() {
+            let node = nodes[top as usize];
+            let missing = node.operands().find(|&o| copied[o as usize].is_none());
+            match missing {
+                _ if copied[top as usize].is_some() => drop(stack.pop()),
+                Some(o) => stack.push(o),
+                None => {
+                    let at = |o: ExprId| copied[o as usize].expect("operands come first");
+                    let new = match node {
+                        ExprNode::Input(_) | ExprNode::Const(_) => node,
+                        ExprNode::Unary(op, a) => ExprNode::Unary(op, at(a)),
+                        ExprNode::Binary(op, a, b) => ExprNode::Binary(op, at(a), at(b)),
+                        ExprNode::Select(c, a, b) => ExprNode::Select(at(c), at(a), at(b)),
+                        ExprNode::Cast(t, a) => ExprNode::Cast(t, at(a)),
+                    };
+                    copied[top as usize] = Some(out.push(new));
+                    stack.pop();
+                }
+            }
+        }
+        out
+    }
+
     fn copy_into(
         &self,
         out: &mut Expr,
@@ -459,6 +512,14 @@ impl Expr {
         }
         Ok(types)
     }
+}
+
+/// A number that tells two pairs of numbers apart: the finaliser of SplitMix64 (Steele et al., 2014).
+fn mixed(a: u64, b: u64) -> u64 {
+    let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.wrapping_add(0x2545_f491_4f6c_dd1d);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }
 
 fn unary_type(op: Unary, t: DType) -> Result<DType, String> {
@@ -579,6 +640,102 @@ mod tests {
     fn identity_substitution_is_identity() {
         assert!(Expr::identity().substitute(&[Expr::identity()]).is_identity());
         assert_eq!(silu().substitute(&[Expr::identity()]), silu());
+    }
+
+    #[test]
+    fn the_order_of_sums_and_products_is_one() {
+        let text = |f: &dyn Fn(&mut Expr, [ExprId; 3], ExprId) -> ExprId| {
+            let mut e = Expr::empty();
+            let inputs = [2, 0, 1].map(|i| e.push(ExprNode::Input(i)));
+            let six = e.push(ExprNode::Const(Scalar::f32(6.0)));
+            let root = f(&mut e, inputs, six);
+            e.finish(root).in_order().to_string()
+        };
+        use Binary::*;
+        let two = |e: &mut Expr, op, a, b| e.push(ExprNode::Binary(op, a, b));
+        let want = "min(max(add(add($0, $1), $2), 0.0:f32), 6.0:f32)";
+        for swaps in 0..16u32 {
+            let found = text(&|e, [z, x, y], six| {
+                let mut two = |op, a, b, bit: u32| match swaps >> bit & 1 {
+                    0 => two(e, op, a, b),
+                    _ => two(e, op, b, a),
+                };
+                let sum = two(Add, x, y, 0);
+                let sum = two(Add, z, sum, 1);
+                let zero = e.push(ExprNode::Const(Scalar::f32(0.0)));
+                let mut two = |op, a, b, bit: u32| match swaps >> bit & 1 {
+                    0 => e.push(ExprNode::Binary(op, a, b)),
+                    _ => e.push(ExprNode::Binary(op, b, a)),
+                };
+                let low = two(Max, sum, zero, 2);
+                two(Min, low, six, 3)
+            });
+            assert_eq!(found, want);
+        }
+        // What does not commute stays, and so does which sum comes first.
+        let other = text(&|e, [z, x, y], _| {
+            let sum = two(e, Add, z, y);
+            let sum = two(e, Add, sum, x);
+            two(e, Sub, z, sum)
+        });
+        assert_eq!(other, "sub($2, add($0, add($1, $2)))");
+    }
+
+    #[test]
+    fn another_order_computes_the_same() {
+        let mut seed = 7u64;
+        let mut next = |n: usize| {
+            seed = mixed(seed, 1);
+            (seed % n as u64) as usize
+        };
+        let value = |e: &Expr, x: &[f64]| {
+            let mut v: Vec<f64> = Vec::new();
+            for n in e.nodes() {
+                let at = |i: ExprId| v[i as usize];
+                let y = match *n {
+                    ExprNode::Input(i) => x[i as usize],
+                    ExprNode::Const(c) => c.as_f64(),
+                    ExprNode::Unary(_, a) => -at(a),
+                    ExprNode::Binary(Binary::Add, a, b) => at(a) + at(b),
+                    ExprNode::Binary(Binary::Mul, a, b) => at(a) * at(b),
+                    ExprNode::Binary(_, a, b) => at(a) - at(b),
+                    ExprNode::Select(c, a, b) => {
+                        if at(c) > 0.0 {
+                            at(a)
+                        } else {
+                            at(b)
+                        }
+                    }
+                    ExprNode::Cast(_, a) => at(a),
+                };
+                v.push(y);
+            }
+            v[v.len() - 1]
+        };
+        for _ in 0..500 {
+            let mut e = Expr::empty();
+            for i in 0..3 {
+                e.push(ExprNode::Input(i));
+            }
+            e.push(ExprNode::Const(Scalar::f32(1.5)));
+            for _ in 0..1 + next(12) {
+                let mut any = || next(e.nodes().len()) as ExprId;
+                let (a, b, c) = (any(), any(), any());
+                let node = match next(6) {
+                    0 => ExprNode::Unary(Unary::Neg, a),
+                    1 => ExprNode::Select(c, a, b),
+                    2 => ExprNode::Binary(Binary::Sub, a, b),
+                    3 => ExprNode::Binary(Binary::Mul, a, b),
+                    _ => ExprNode::Binary(Binary::Add, a, b),
+                };
+                e.push(node);
+            }
+            let ordered = e.in_order();
+            assert!(ordered.check().is_ok() && ordered.in_order() == ordered, "{e}: {ordered}");
+            for x in [[1.0, 2.0, 3.0], [-0.3, 7.7, 1e9], [1e-20, -5.0, 0.1]] {
+                assert_eq!(value(&e, &x).to_bits(), value(&ordered, &x).to_bits(), "{e}: {ordered}");
+            }
+        }
     }
 
     #[test]

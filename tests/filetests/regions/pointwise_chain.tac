@@ -12,6 +12,6 @@ graph g {
   output "y" %y
 }
 ; expect:
-pointwise [a b]: pointwise {mul(exp($0), $0)} (f32[4,8]) -> f32[4,8]
+pointwise [a b]: pointwise {mul($0, exp($0))} (f32[4,8]) -> f32[4,8]
 matmul [m n]: matmul  (f32[4,8], *f32[8,8], *f32[8]) -> f32[4,8] then {add($0, $1)}
 softmax [y]: softmax axis=1 (f32[4,8]) -> f32[4,8]
