@@ -1,12 +1,14 @@
 //! From a selection to a plan: steps in order, constants packed once, buffers placed in the arena.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use tactician_device::Device;
+use rayon::prelude::*;
+use tactician_device::{CodeSource, Device, DeviceError};
 use tactician_ir::{ExprNode, Graph, Op, Problem, Region, ValueId};
 use tactician_plan::{ALIGNMENT, Constant, Place, Plan, PlanMeta, Port, Step, Target, ValueLife};
 use tactician_select::{Buffer, place};
-use tactician_tactics::{Arg, Emission, Packed, Tactic};
+use tactician_tactics::{Ahead, Arg, Emission, Packed, Tactic, ahead_of};
 use tactician_types::Layout;
 
 use crate::error::BuildError;
@@ -65,6 +67,8 @@ struct Draft {
 struct Assembly<'a> {
     graph: &'a Graph,
     device: &'a dyn Device,
+    /// Machine code that is known already.
+    codes: HashMap<CodeSource, Result<Arc<[u8]>, DeviceError>>,
     homes: BTreeMap<Stored, Home>,
     /// Size, first and last step, name of each arena buffer.
     buffers: Vec<(Buffer, String)>,
@@ -83,6 +87,7 @@ pub(crate) fn assemble(parts: Parts<'_>) -> Result<Plan, BuildError> {
     let mut a = Assembly {
         graph,
         device: parts.device,
+        codes: codes(&parts),
         homes: BTreeMap::new(),
         buffers: Vec::new(),
         constants: Vec::new(),
@@ -107,9 +112,9 @@ pub(crate) fn assemble(parts: Parts<'_>) -> Result<Plan, BuildError> {
         }
         let own = Home::Output(i as u32);
         let from = match graph.constant(*value) {
-            Some(t) => {
-                Home::Constant(a.constant(&Packed { note: t.ty().to_string(), bytes: t.bytes().to_vec() }))
-            }
+            Some(t) => Home::Constant(
+                a.constant(&Packed { note: t.ty().to_string(), bytes: t.bytes().to_vec().into() }),
+            ),
             None => a.home((*value, Layout::Plain))?,
         };
         if from != own {
@@ -117,6 +122,22 @@ pub(crate) fn assemble(parts: Parts<'_>) -> Result<Plan, BuildError> {
         }
     }
     a.finish(parts.target, parts.options, parts.predicted_us)
+}
+
+/// The code of all steps as far as it is known before they are made. Compiling takes most of the time, so all processors do
+/// it, and whatever else can be done ahead.
+fn codes(parts: &Parts<'_>) -> HashMap<CodeSource, Result<Arc<[u8]>, DeviceError>> {
+    let changes = parts.changes.values().flatten().map(|c| &c.tactic);
+    let ahead = ahead_of(parts.regions.iter().map(|c| &c.tactic).chain(changes));
+    let compiled = ahead.into_par_iter().filter_map(|a| match a {
+        Ahead::Nothing => None,
+        Ahead::Code(source) => Some((source.clone(), parts.device.compile(source))),
+        Ahead::Work(work) => {
+            work();
+            None
+        }
+    });
+    compiled.collect()
 }
 
 /// The values that may be computed straight into an output: those whose bytes are exactly one output's. A view passes its
@@ -171,13 +192,13 @@ impl Assembly<'_> {
 
     /// The number of a constant, shared with equal ones.
     fn constant(&mut self, packed: &Packed) -> u32 {
-        let hash = *blake3::hash(&packed.bytes).as_bytes();
+        let hash = *blake3::hash(packed.bytes.as_slice()).as_bytes();
         if let Some(&i) = self.known.get(&hash) {
             return i;
         }
         let offset = (self.constant_bytes.len() as u64).next_multiple_of(ALIGNMENT);
         self.constant_bytes.resize(offset as usize, 0);
-        self.constant_bytes.extend(&packed.bytes);
+        self.constant_bytes.extend(packed.bytes.iter());
         let index = self.constants.len() as u32;
         self.constants.push(Constant { note: packed.note.clone(), offset, len: packed.bytes.len() as u64 });
         self.known.insert(hash, index);
@@ -263,13 +284,18 @@ impl Assembly<'_> {
             };
             let reads = spec.inputs.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
             let writes = spec.outputs.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-            let code = match &spec.code {
-                Some(source) => {
-                    let bytes = self.device.compile(source)?.to_vec();
-                    Some(self.constant(&Packed { note: format!("code of {}", source.name), bytes }))
-                }
-                None => None,
-            };
+            let code =
+                match &spec.code {
+                    Some(source) => {
+                        let known = self.codes.get(source).cloned();
+                        let bytes = known.unwrap_or_else(|| self.device.compile(source))?.to_vec();
+                        Some(self.constant(&Packed {
+                            note: format!("code of {}", source.name),
+                            bytes: bytes.into(),
+                        }))
+                    }
+                    None => None,
+                };
             let step = Step {
                 name: name.to_owned(),
                 op: op.to_owned(),

@@ -1,6 +1,6 @@
 //! Kernel parameters passed by value.
 
-/// A C struct of 32-bit fields, filled in order.
+/// A C struct of 32-bit and 64-bit fields, filled in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arguments(Vec<u8>);
 
@@ -12,6 +12,13 @@ impl Arguments {
 
     /// With one more `u32`.
     pub fn u32(mut self, value: u32) -> Arguments {
+        self.0.extend(value.to_ne_bytes());
+        self
+    }
+
+    /// With one more `u64`, behind an even number of 32-bit fields.
+    pub fn u64(mut self, value: u64) -> Arguments {
+        debug_assert!(self.0.len().is_multiple_of(8), "the compiler would put padding before it");
         self.0.extend(value.to_ne_bytes());
         self
     }

@@ -79,13 +79,22 @@ fn value(node: &ExprNode, types: &[DType], at: usize) -> String {
     }
 }
 
+/// A constant of a type that is computed with as `float`, rounded to its type.
+pub(crate) fn rounded_float(c: Scalar) -> Option<f32> {
+    match c.dtype {
+        DType::F32 => Some(c.as_f64() as f32),
+        DType::F16 => Some(f16::from_f64(c.as_f64()).to_f32()),
+        DType::BF16 => Some(bf16::from_f64(c.as_f64()).to_f32()),
+        _ => None,
+    }
+}
+
 /// A constant, rounded to its type.
 fn literal(c: Scalar) -> String {
-    let float = |x: f32| format!("__int_as_float({:#x})", x.to_bits());
+    if let Some(x) = rounded_float(c) {
+        return format!("__int_as_float({:#x})", x.to_bits());
+    }
     match c.dtype {
-        DType::F32 => float(c.as_f64() as f32),
-        DType::F16 => float(f16::from_f64(c.as_f64()).to_f32()),
-        DType::BF16 => float(bf16::from_f64(c.as_f64()).to_f32()),
         DType::F64 => format!("__longlong_as_double({:#x}ll)", c.as_f64().to_bits()),
         DType::Bool => (c.as_i64() != 0).to_string(),
         t => format!("({}){:#x}ull", t.name(), c.as_i64() as u64),

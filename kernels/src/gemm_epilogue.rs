@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use tactician_types::{DType, Expr};
+use tactician_types::{Binary, DType, Expr, ExprId, ExprNode, Unary};
 
+use crate::expr::rounded_float;
 use crate::expr_function;
 
 /// How an epilogue operand spreads over a result of rows and columns.
@@ -38,8 +39,46 @@ fn stored(dtype: DType) -> Result<u32, String> {
     stored_type(dtype).ok_or_else(|| format!("such kernels store no {dtype}"))
 }
 
-/// The prelude that `mma_epilogue.cuh` asks for. `expr` reads the kernel's sum, of type `anchor`, and then the
-/// operands.
+/// A generated epilogue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatrixEpilogue {
+    /// The prelude that `mma_epilogue.cuh` asks for.
+    pub prelude: String,
+    /// What outputs are raised to and lowered to last: parameters of the kernel behind the operands', so that one kernel
+    /// serves with and without an activation that only cuts.
+    pub bounds: [f32; 2],
+}
+
+/// The bounds of outputs that nothing cuts.
+pub const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+
+/// What an expression computes before it cuts its result off at bounds, and the bounds.
+fn bounded(expr: &Expr, dtype: DType) -> (Expr, [f32; 2]) {
+    let node = |id: ExprId| expr.nodes()[usize::from(id)];
+    let constant = |id: ExprId| match node(id) {
+        ExprNode::Const(c) => rounded_float(c).filter(|x| !x.is_nan()),
+        _ => None,
+    };
+    // One cut: what is cut, and the bounds.
+    let cut = |id: ExprId| match node(id) {
+        ExprNode::Unary(Unary::Relu, a) => Some((a, [0.0, f32::INFINITY])),
+        ExprNode::Binary(Binary::Max, a, b) => Some((a, [constant(b)?, f32::INFINITY])),
+        ExprNode::Binary(Binary::Min, a, b) => Some((a, [f32::NEG_INFINITY, constant(b)?])),
+        _ => None,
+    };
+    if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
+        return (expr.clone(), UNBOUNDED);
+    }
+    let Some((inner, outer)) = cut(expr.root()) else { return (expr.clone(), UNBOUNDED) };
+    // The second cut of a clip; the order of the two does not matter where they leave something between them.
+    let both = cut(inner)
+        .map(|(a, b)| (a, [outer[0].max(b[0]), outer[1].min(b[1])]))
+        .filter(|(_, [low, high])| low <= high);
+    let (inner, bounds) = both.unwrap_or((inner, outer));
+    (expr.finish(inner), bounds)
+}
+
+/// `expr` reads the kernel's sum, of type `anchor`, and then the operands.
 ///
 /// # Errors
 /// When the expression does not fit the types, or a type is none of f32, f16 and bf16.
@@ -48,10 +87,12 @@ pub fn matrix_epilogue(
     anchor: DType,
     operands: &[(DType, Over)],
     output: DType,
-) -> Result<String, String> {
+) -> Result<MatrixEpilogue, String> {
     let mut types = vec![anchor];
     types.extend(operands.iter().map(|o| o.0));
-    let mut text = expr_function("epilogue_value", expr, &types)?;
+    let result = *expr.dtypes(&types)?.last().ok_or("the expression has no nodes")?;
+    let (expr, bounds) = bounded(expr, result);
+    let mut text = expr_function("epilogue_value", &expr, &types)?;
     let (mut params, mut args, mut loads) = (String::new(), String::new(), String::new());
     let mut value = String::from("v[i]");
     for (i, &(dtype, over)) in operands.iter().enumerate() {
@@ -76,12 +117,13 @@ pub fn matrix_epilogue(
         let _ = write!(loads, " float x{i}[V]; load_floats<{t}, V>(x{i}, e{i}, {from});");
         let _ = write!(value, ", x{i}[i]");
     }
-    let _ = writeln!(text, "#define EPILOGUE_PARAMS {params}");
-    let _ = writeln!(text, "#define EPILOGUE_ARGS {args}");
+    let _ = writeln!(text, "#define EPILOGUE_PARAMS {params}, const float low, const float high");
+    let _ = writeln!(text, "#define EPILOGUE_ARGS {args}, low, high");
     let _ = writeln!(text, "#define EPILOGUE_LOADS {loads}");
-    let _ = writeln!(text, "#define EPILOGUE_VALUE(i) (float)epilogue_value({value})");
+    let _ =
+        writeln!(text, "#define EPILOGUE_VALUE(i) op_min(op_max((float)epilogue_value({value}), low), high)");
     let _ = writeln!(text, "#define OUTPUT_TYPE {}", stored(output)?);
-    Ok(text)
+    Ok(MatrixEpilogue { prelude: text, bounds })
 }
 
 /// An operand's steps along the axes of the result; axes it does not have step by 0.
@@ -159,20 +201,74 @@ fn offset(sizes: &[usize], steps: &[usize]) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use tactician_types::Binary;
+    use tactician_types::Scalar;
 
     use super::*;
 
     #[test]
     fn loads_what_the_expression_reads() {
         let e = Expr::binary(Binary::Add);
-        let text = matrix_epilogue(&e, DType::F16, &[(DType::F16, Over::Columns)], DType::F16).unwrap();
+        let text =
+            matrix_epilogue(&e, DType::F16, &[(DType::F16, Over::Columns)], DType::F16).unwrap().prelude;
         assert!(text.contains("float x0[V]; load_floats<1, V>(x0, e0, column);"), "{text}");
-        assert!(text.contains("(float)epilogue_value(v[i], x0[i])"), "{text}");
+        assert!(text.contains("op_min(op_max((float)epilogue_value(v[i], x0[i]), low), high)"), "{text}");
         assert!(text.contains("#define OUTPUT_TYPE 1"), "{text}");
         assert!(matrix_epilogue(&e, DType::F16, &[(DType::I8, Over::Full)], DType::F16).is_err());
-        let text = matrix_epilogue(&e, DType::F16, &[(DType::F16, Over::Staged)], DType::F16).unwrap();
+        let text =
+            matrix_epilogue(&e, DType::F16, &[(DType::F16, Over::Staged)], DType::F16).unwrap().prelude;
         assert!(text.contains("load_floats<1, V>(x0, staged, 0);") && !text.contains("e0"), "{text}");
+    }
+
+    #[test]
+    fn activations_that_only_cut_are_bounds() {
+        let sum = |e: &mut Expr| {
+            let [a, b] = [0, 1].map(|i| e.push(ExprNode::Input(i)));
+            e.push(ExprNode::Binary(Binary::Add, a, b))
+        };
+        let number = |e: &mut Expr, x: f64| e.push(ExprNode::Const(Scalar::float(DType::F16, x)));
+        let of = |build: &dyn Fn(&mut Expr) -> ExprId| {
+            let mut e = Expr::empty();
+            build(&mut e);
+            let operands = [(DType::F16, Over::Columns)];
+            matrix_epilogue(&e, DType::F16, &operands, DType::F16).unwrap()
+        };
+        let plain = of(&sum);
+        assert_eq!(plain.bounds, UNBOUNDED);
+        let relu = of(&|e| {
+            let x = sum(e);
+            e.push(ExprNode::Unary(Unary::Relu, x))
+        });
+        let clip = |low: f64, high: f64, min_last: bool| {
+            of(&move |e| {
+                let x = sum(e);
+                let (a, b) = (number(e, low), number(e, high));
+                let (first, second) = if min_last { (a, b) } else { (b, a) };
+                let (one, two) =
+                    if min_last { (Binary::Max, Binary::Min) } else { (Binary::Min, Binary::Max) };
+                let y = e.push(ExprNode::Binary(one, x, first));
+                e.push(ExprNode::Binary(two, y, second))
+            })
+        };
+        for (found, bounds) in [
+            (relu, [0.0, f32::INFINITY]),
+            (clip(0.0, 6.0, true), [0.0, 6.0]),
+            (clip(-1.0, 6.0, false), [-1.0, 6.0]),
+            // Rounded as the type would.
+            (clip(0.1, 1e5, true), [0.099_975_586, f32::INFINITY]),
+        ] {
+            assert_eq!(found, MatrixEpilogue { bounds, ..plain.clone() });
+        }
+        // The last cut wins where nothing is between them.
+        let odd = clip(6.0, 0.0, true);
+        assert_eq!(odd.bounds, [f32::NEG_INFINITY, 0.0]);
+        assert!(odd.prelude.contains("op_max"));
+        // What it cuts is not the whole result.
+        let scaled = of(&|e| {
+            let x = sum(e);
+            let y = e.push(ExprNode::Unary(Unary::Relu, x));
+            e.push(ExprNode::Binary(Binary::Mul, x, y))
+        });
+        assert_eq!(scaled.bounds, UNBOUNDED);
     }
 
     #[test]

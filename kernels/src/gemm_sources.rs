@@ -4,7 +4,9 @@ use tactician_device::CodeSource;
 use tactician_types::{Binary, DType, Expr, ExprNode, Unary};
 
 use crate::gemm::{MMA_TILES, MmaPlan, Split};
-use crate::gemm_epilogue::{Over, Strided, matrix_epilogue, stored_type, strided_epilogue, strided_index};
+use crate::gemm_epilogue::{
+    MatrixEpilogue, Over, Strided, matrix_epilogue, stored_type, strided_epilogue, strided_index,
+};
 use crate::source;
 use crate::tma::TMA_TILES;
 
@@ -27,6 +29,7 @@ pub(crate) fn all() -> Vec<CodeSource> {
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         let Ok(epilogue) =
             matrix_epilogue(&expression(), dtype, &[(dtype, Over::Columns), (dtype, Over::Full)], dtype)
+                .map(|e| e.prelude)
         else {
             continue;
         };
@@ -39,7 +42,9 @@ pub(crate) fn all() -> Vec<CodeSource> {
     let mut wide = expression();
     wide.push(ExprNode::Cast(DType::F32, wide.root()));
     let operands = [(DType::F16, Over::Columns), (DType::F16, Over::Full)];
-    if let Ok(epilogue) = matrix_epilogue(&wide, DType::F16, &operands, DType::F32) {
+    if let Ok(MatrixEpilogue { prelude: epilogue, .. }) =
+        matrix_epilogue(&wide, DType::F16, &operands, DType::F32)
+    {
         let mut list = Vec::new();
         tensor_cores(DType::F16, &epilogue, &mut list);
         accelerated(DType::F16, DType::F32, &wide, &mut list);
@@ -51,8 +56,10 @@ pub(crate) fn all() -> Vec<CodeSource> {
 
 /// Products fed by the tensor memory accelerator, with `expression` as their epilogue.
 fn accelerated(dtype: DType, output: DType, expression: &Expr, out: &mut Vec<CodeSource>) {
-    let epilogue =
-        |full| matrix_epilogue(expression, dtype, &[(dtype, Over::Columns), (dtype, full)], output);
+    let epilogue = |full| {
+        matrix_epilogue(expression, dtype, &[(dtype, Over::Columns), (dtype, full)], output)
+            .map(|e| e.prelude)
+    };
     let (Ok(epilogue), Ok(staged)) = (epilogue(Over::Full), epilogue(Over::Staged)) else { return };
     for (i, tile) in TMA_TILES.iter().enumerate() {
         // Short floats compile alike.

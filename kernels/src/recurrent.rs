@@ -62,7 +62,7 @@ impl InputProduct {
 
 /// The epilogue that stores sums as they are.
 fn sums() -> Option<String> {
-    matrix_epilogue(&Expr::identity(), DType::F32, &[], DType::F32).ok()
+    matrix_epilogue(&Expr::identity(), DType::F32, &[], DType::F32).ok().map(|e| e.prelude)
 }
 
 /// The tile of `recurrent/step.cu`.

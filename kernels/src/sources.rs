@@ -9,6 +9,8 @@ use crate::{Grid, grid_text, source, storage_type};
 pub const POINTWISE: &str = "pointwise";
 /// The entry of [`pool`].
 pub const POOL: &str = "pool";
+/// The entry of [`check_output`].
+pub const CHECK_OUTPUT: &str = "check_output";
 /// The entry of [`reduce`] with lanes.
 pub const REDUCE_ROWS: &str = "reduce_rows";
 /// The entry of [`reduce`] without lanes.
@@ -35,8 +37,6 @@ pub const INTERLEAVE: &str = "interleave";
 pub const DEINTERLEAVE: &str = "deinterleave";
 /// The entry of [`fn@concat`].
 pub const CONCAT: &str = "concat";
-/// The entry of [`repeats`].
-pub const REPEATS: &str = "repeats";
 /// The entry of [`pad`].
 pub const PAD: &str = "pad";
 /// The entry of [`gather`].
@@ -116,6 +116,18 @@ pub fn softmax(text: &str, dtype: DType, log: bool, vector: u32, lanes: Option<u
     source("softmax/axis.cu", text, &list)
 }
 
+/// `check/output.cu`; `None` for types that are no wide floats.
+pub fn check_output(dtype: DType) -> Option<CodeSource> {
+    let largest = match dtype {
+        DType::F16 => "65504.0",
+        DType::BF16 => "3.3895313892515355e38",
+        DType::F32 => "3.4028234663852886e38",
+        DType::F64 => "inf_f64()",
+        _ => return None,
+    };
+    Some(source("check/output.cu", "", &defines(&[("ELEMENT", &storage(dtype)), ("LARGEST", &largest)])))
+}
+
 /// `norm/rows.cu`: `centre` subtracts the mean, `together` says that a group of elements lies together.
 pub fn norm(text: &str, dtype: DType, centre: bool, together: bool, vector: u32, lanes: u32) -> CodeSource {
     let list = defines(&[
@@ -167,11 +179,6 @@ pub fn concat(unit: u32, count: usize) -> CodeSource {
     let pointers: String = (0..count).map(|i| format!("p{i}, ")).collect();
     let text = format!("#define PARAMETERS {parameters}\n#define POINTERS {pointers}\n");
     source("move/concat.cu", &text, &defines(&[("UNIT", &unit), ("COUNT", &count)]))
-}
-
-/// `move/repeats.cu`; units of 8 bytes are not among those that it compares.
-pub fn repeats(unit: u32) -> CodeSource {
-    source("move/repeats.cu", "", &defines(&[("UNIT", &unit)]))
 }
 
 /// `move/pad.cu`: `mode` 0 constant, 1 reflect, 2 edge, 3 wrap.
@@ -264,12 +271,12 @@ fn moves(out: &mut Vec<CodeSource>) {
     out.extend([1, 2, 8].map(|axes| strided(2, axes)));
     out.extend([1, 2, 3].map(|mode| pad(2, 4, mode)));
     out.extend([concat(4, 16), gather(2, I32)]);
-    out.extend([1, 2, 4, 16].map(repeats));
     for unit in [1, 2, 4, 8] {
         out.extend([transpose(unit, 1, 1), gather_elements(unit, I64, 3), interleave(unit, 3, 16 / unit)]);
     }
     out.extend([interleave(2, 1, 8), interleave(4, 4, 4), interleave(8, 8, 2)]);
     out.extend([transpose(2, 2, 1), transpose(2, 1, 3), transpose(1, 4, 1)]);
+    out.extend([DType::F16, DType::BF16, DType::F32, DType::F64].into_iter().filter_map(check_output));
 }
 
 /// `relu(x + operands)` over a grid of two axes.

@@ -8,10 +8,10 @@ use tactician_device::{CpuInfo, Isa};
 use tactician_ir::{Problem, Tensor};
 use tactician_types::{Binary, DType, Expr, Growth, Layout};
 
-use crate::Tactic;
-use crate::emission::{Arg, EmitError, StepSpec, pack, stored};
+use crate::emission::{Arg, Constants, EmitError, Form, StepSpec, pack, stored};
 use crate::epilogue::{Spread, spreads};
 use crate::pointwise_cpu::epilogue;
+use crate::{Ahead, Tactic};
 
 /// How a constant operand is packed: what the note says, and the packer.
 pub(crate) type Packer<K> = fn(&K, &Tensor) -> Result<Vec<u8>, String>;
@@ -51,11 +51,16 @@ pub(crate) fn kernel_tactic<K: Kernel + Clone>(
     }
     let scratch = sizes.scratch;
     let name = id.clone();
-    let emit = move |constants: &[Option<Tensor>]| {
+    let emit = move |constants: &Constants<'_>| {
         let fail = |problem: String| EmitError { tactic: name.clone(), problem };
-        let (mut out, args) = pack(&name, &constant, constants, |i, tensor| match &uses[i] {
+        let form = |i: usize| match &uses[i] {
+            Use::As(l) => Form::stored(*l),
+            // It depends on the kernel, so hardly two tactics want the same.
+            Use::Packed(note, _) => Form { note: (*note).to_owned(), name: None },
+        };
+        let (mut out, args) = pack(&name, &constant, constants, form, |i, tensor| match &uses[i] {
             Use::As(l) => Ok(stored(tensor, *l)),
-            Use::Packed(note, pack) => Ok(((*note).to_owned(), pack(&kernel, tensor)?)),
+            Use::Packed(_, pack) => pack(&kernel, tensor),
         })?;
         out.steps.push(StepSpec {
             kernel: K::NAME,
@@ -74,7 +79,7 @@ pub(crate) fn kernel_tactic<K: Kernel + Clone>(
         workspace: scratch,
         growth: Growth::NONE,
         view: false,
-        code: None,
+        ahead: Ahead::Nothing,
         emit: Arc::new(emit),
     })
 }

@@ -1,5 +1,6 @@
 //! What CUDA families share.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tactician_cuda::{Launch, Launches};
@@ -8,7 +9,7 @@ use tactician_ir::{Problem, Tensor};
 use tactician_types::{Growth, Layout};
 
 use crate::Tactic;
-use crate::emission::{Arg, StepSpec, pack, stored};
+use crate::emission::{Arg, Constants, Form, StepSpec, pack, stored};
 
 /// How a constant operand is packed.
 pub(crate) type Packer = Arc<dyn Fn(&Tensor) -> Result<Vec<u8>, String> + Send + Sync>;
@@ -17,8 +18,35 @@ pub(crate) type Packer = Arc<dyn Fn(&Tensor) -> Result<Vec<u8>, String> + Send +
 pub(crate) enum Use {
     /// Passed as it is: an activation in this layout, or a constant stored in it.
     As(Layout),
-    /// A constant packed for the kernel: what the note says, and the packer.
-    Packed(&'static str, Packer),
+    /// A constant packed for the kernel: what the note says, what else its bytes depend on, and the packer.
+    Packed(&'static str, String, Packer),
+}
+
+impl Use {
+    /// A constant packed for a kernel. Tactics share packed bytes, so `of` tells two ways of packing apart that have the
+    /// same note.
+    pub(crate) fn packed(
+        note: &'static str,
+        of: &dyn fmt::Debug,
+        pack: impl Fn(&Tensor) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+    ) -> Use {
+        Use::Packed(note, format!("{note} {of:?}"), Arc::new(pack))
+    }
+
+    /// What becomes of a constant.
+    fn form(&self) -> Form {
+        match self {
+            Use::As(l) => Form::stored(*l),
+            Use::Packed(note, name, _) => Form { note: (*note).to_owned(), name: Some(name.clone()) },
+        }
+    }
+
+    fn bytes(&self, tensor: &Tensor) -> Result<Vec<u8>, String> {
+        match self {
+            Use::As(l) => Ok(stored(tensor, *l)),
+            Use::Packed(.., pack) => pack(tensor),
+        }
+    }
 }
 
 /// One step of a tactic: a kernel of the backend with its serialised parameters. It takes all operands in order, then
@@ -61,13 +89,11 @@ pub(crate) fn step_tactic(
             _ => Layout::Plain,
         })
         .collect();
-    let (workspace, code) = (step.scratch, step.code.clone());
+    let (workspace, ahead) = (step.scratch, step.code.clone().into());
     let name = id.clone();
-    let emit = move |constants: &[Option<Tensor>]| {
-        let (mut out, args) = pack(&name, &constant, constants, |i, tensor| match &uses[i] {
-            Use::As(l) => Ok(stored(tensor, *l)),
-            Use::Packed(note, pack) => Ok(((*note).to_owned(), pack(tensor)?)),
-        })?;
+    let emit = move |constants: &Constants<'_>| {
+        let (mut out, args) =
+            pack(&name, &constant, constants, |i| uses[i].form(), |i, tensor| uses[i].bytes(tensor))?;
         out.steps.push(StepSpec {
             kernel: step.kernel,
             params: step.params.clone(),
@@ -78,5 +104,5 @@ pub(crate) fn step_tactic(
         });
         Ok(out)
     };
-    Some(Tactic { id, inputs, output, workspace, growth, view: false, code, emit: Arc::new(emit) })
+    Some(Tactic { id, inputs, output, workspace, growth, view: false, ahead, emit: Arc::new(emit) })
 }

@@ -18,13 +18,14 @@ pub(crate) use chain::Chain;
 pub(crate) use pool::{Windows, pool};
 use tactician_cuda::cudnn::{self, Candidate, CudnnStep, GraphSpec, NodeSpec, Role, TensorSpec};
 use tactician_device::{CudaInfo, DeviceInfo};
-use tactician_ir::{Problem, Tensor};
+use tactician_ir::Problem;
 use tactician_types::{DType, Growth, Layout};
 
-use crate::Tactic;
 use crate::cuda::{DeviceStep, step_tactic};
+use crate::emission::Constants;
 use crate::pointwise_cpu::{Pass, pass};
 use crate::pointwise_cuda::uses;
+use crate::{Ahead, Tactic};
 
 /// What becomes of `f32` inputs on tensor cores: TF32 keeps 10 bits behind the leading one, so each is off by less than
 /// 2⁻¹⁰ of itself, whether it is rounded or cut.
@@ -247,21 +248,27 @@ fn encode(step: &CudnnStep) -> Vec<u8> {
 /// that fails the parameters stay without, and preparing the step says why.
 fn with_plan(tactic: Tactic, step: CudnnStep, cuda: CudaInfo) -> Tactic {
     let inner = tactic.emit.clone();
-    let compiled: OnceLock<Vec<u8>> = OnceLock::new();
-    let emit = move |constants: &[Option<Tensor>]| {
-        let params = compiled.get_or_init(|| {
+    let kept: Arc<OnceLock<Vec<u8>>> = Arc::default();
+    let params = move || {
+        kept.get_or_init(|| {
             let mut step = step.clone();
             // An error leaves the step as it is.
             let _ = step.keep_plan(&cuda);
             encode(&step)
-        });
+        })
+        .clone()
+    };
+    let ahead = params.clone();
+    let emit = move |constants: &Constants<'_>| {
+        let params = params();
         let mut emission = inner(constants)?;
         for s in &mut emission.steps {
-            s.params.clone_from(params);
+            s.params.clone_from(&params);
         }
         Ok(emission)
     };
-    Tactic { emit: Arc::new(emit), ..tactic }
+    let ahead = Ahead::Work(Arc::new(move || drop(ahead())));
+    Tactic { ahead, emit: Arc::new(emit), ..tactic }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tactician_device::CodeSource;
 use tactician_ir::Tensor;
@@ -23,8 +24,8 @@ pub struct Emission {
 pub struct Packed {
     /// What it is, such as `weights c16 winograd f4x4`.
     pub note: String,
-    /// The bytes.
-    pub bytes: Vec<u8>,
+    /// The bytes, which other tactics may share.
+    pub bytes: Arc<Vec<u8>>,
 }
 
 /// One step, its arguments by role.
@@ -56,7 +57,45 @@ pub enum Arg {
 }
 
 /// Makes an emission from the constant operands.
-pub type Emit = Arc<dyn Fn(&[Option<Tensor>]) -> Result<Emission, EmitError> + Send + Sync>;
+pub type Emit = Arc<dyn Fn(&Constants<'_>) -> Result<Emission, EmitError> + Send + Sync>;
+
+/// Values of a problem's constant operands.
+#[derive(Clone, Copy, Debug)]
+pub struct Constants<'a> {
+    /// Operand `i`, if it is constant.
+    pub values: &'a [Option<Tensor>],
+    /// What was packed of them before.
+    pub forms: Option<&'a Forms>,
+}
+
+/// What tactics packed of one problem's constants: many want the same form, which is made once and shared.
+#[derive(Debug, Default)]
+pub struct Forms(Mutex<BTreeMap<(usize, String), Kept>>);
+
+/// A form that one thread makes and others wait for.
+type Kept = Arc<OnceLock<Result<Arc<Vec<u8>>, String>>>;
+
+impl Forms {
+    /// The form of operand `i` that a name stands for, made by `pack` unless it was made before.
+    fn get(
+        &self,
+        i: usize,
+        name: String,
+        pack: impl FnOnce() -> Result<Vec<u8>, String>,
+    ) -> Result<Arc<Vec<u8>>, String> {
+        let kept =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((i, name)).or_default().clone();
+        kept.get_or_init(|| pack().map(Arc::new)).clone()
+    }
+}
+
+/// How a constant is packed.
+pub(crate) struct Form {
+    /// What it becomes, for people.
+    pub(crate) note: String,
+    /// What its bytes depend on beside the constant; `None` where tactics do not share it.
+    pub(crate) name: Option<String>,
+}
 
 /// Constants do not fit the problem.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -68,19 +107,27 @@ pub struct EmitError {
     pub problem: String,
 }
 
-/// A constant stored in a layout: what it is then, and its bytes.
-pub(crate) fn stored(tensor: &Tensor, layout: Layout) -> (String, Vec<u8>) {
-    let bytes = layout::from_plain(tensor.bytes(), tensor.dtype().size(), tensor.sizes(), layout);
-    (layout.to_string(), bytes)
+impl Form {
+    /// A constant stored in a layout.
+    pub(crate) fn stored(layout: Layout) -> Form {
+        Form { note: layout.to_string(), name: Some(format!("as {layout}")) }
+    }
 }
 
-/// An emission without steps yet that holds the constant operands as `form` makes them, and the arguments of a step
+/// The bytes of a constant stored in a layout.
+pub(crate) fn stored(tensor: &Tensor, layout: Layout) -> Vec<u8> {
+    layout::from_plain(tensor.bytes(), tensor.dtype().size(), tensor.sizes(), layout)
+}
+
+/// An emission without steps yet that holds the constant operands in the forms that `form` names
+/// and `bytes` makes, and the arguments of a step
 /// that takes all operands in order.
 pub(crate) fn pack(
     tactic: &str,
     constant: &[bool],
-    constants: &[Option<Tensor>],
-    form: impl Fn(usize, &Tensor) -> Result<(String, Vec<u8>), String>,
+    constants: &Constants<'_>,
+    form: impl Fn(usize) -> Form,
+    bytes: impl Fn(usize, &Tensor) -> Result<Vec<u8>, String>,
 ) -> Result<(Emission, Vec<Arg>), EmitError> {
     let fail = |problem: String| EmitError { tactic: tactic.to_owned(), problem };
     let mut out = Emission::default();
@@ -91,12 +138,17 @@ pub(crate) fn pack(
             continue;
         }
         let tensor = constants
+            .values
             .get(i)
             .and_then(Option::as_ref)
             .ok_or_else(|| fail(format!("operand {i} must be constant")))?;
-        let (note, bytes) = form(i, tensor).map_err(fail)?;
+        let Form { note, name } = form(i);
+        let bytes = match (constants.forms, name) {
+            (Some(forms), Some(name)) => forms.get(i, name, || bytes(i, tensor)),
+            _ => bytes(i, tensor).map(Arc::new),
+        };
         args.push(Arg::Packed(out.packed.len()));
-        out.packed.push(Packed { note: format!("{} {note}", tensor.ty()), bytes });
+        out.packed.push(Packed { note: format!("{} {note}", tensor.ty()), bytes: bytes.map_err(fail)? });
     }
     Ok((out, args))
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use tactician_cuda::{HOST_THREADS, HostInput, HostRun};
 use tactician_device::{CpuInfo, DeviceInfo, DeviceKind, Isa};
-use tactician_ir::{Problem, Tensor};
+use tactician_ir::Problem;
 use tactician_types::Layout;
 
-use crate::{ALL, Arg, Emission, EmitError, Family, HOST_FAMILY, StepSpec, Tactic};
+use crate::{ALL, Ahead, Arg, Constants, Emission, EmitError, Family, HOST_FAMILY, StepSpec, Tactic};
 
 pub(crate) static FAMILY: Host = Host;
 
@@ -48,9 +48,9 @@ fn crossing(cpu: Tactic) -> Tactic {
     let id = format!("{HOST_FAMILY}/{}", cpu.id);
     let (inputs, output, growth) = (cpu.inputs.clone(), cpu.output, cpu.growth);
     let name = id.clone();
-    let emit = move |constants: &[Option<Tensor>]| {
+    let emit = move |constants: &Constants<'_>| {
         let fail = |problem: String| EmitError { tactic: name.clone(), problem };
-        let emission = cpu.emit(constants)?;
+        let emission = (cpu.emit)(constants)?;
         let [step] = emission.steps.as_slice() else {
             return Err(fail(format!("it has {} steps on the CPU", emission.steps.len())));
         };
@@ -61,7 +61,7 @@ fn crossing(cpu: Tactic) -> Tactic {
                 Arg::Packed(i) => {
                     let packed = emission.packed.get(i);
                     HostInput::Kept(
-                        packed.ok_or_else(|| fail(format!("there is no constant {i}")))?.bytes.clone(),
+                        packed.ok_or_else(|| fail(format!("there is no constant {i}")))?.bytes.to_vec(),
                     )
                 }
                 _ => {
@@ -88,7 +88,16 @@ fn crossing(cpu: Tactic) -> Tactic {
         };
         Ok(Emission { steps: vec![step], ..Emission::default() })
     };
-    Tactic { id, inputs, output, workspace: 0, growth, view: false, code: None, emit: Arc::new(emit) }
+    Tactic {
+        id,
+        inputs,
+        output,
+        workspace: 0,
+        growth,
+        view: false,
+        ahead: Ahead::Nothing,
+        emit: Arc::new(emit),
+    }
 }
 
 #[cfg(test)]

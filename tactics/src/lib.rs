@@ -8,6 +8,7 @@
 //! A private dependency of the public crate. A family is one file under `src/families`, found by the build script;
 //! `docs/adding-a-tactic.md` is the recipe. A tactic's name is `family/parameters`: readable, stable, never an index.
 
+mod check;
 mod conv;
 mod cpu;
 mod cublaslt;
@@ -19,16 +20,17 @@ mod estimate;
 mod filter;
 mod host;
 pub mod layout;
-mod repeats;
 mod resize;
 mod untuned;
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
-pub use emission::{Arg, Emission, Emit, EmitError, Packed, StepSpec};
+pub use check::{CHECKED_ZONES, CheckFound, CheckSizes, CheckStep, check_output};
+pub use emission::{Arg, Constants, Emission, Emit, EmitError, Forms, Packed, StepSpec};
 pub use estimate::estimate;
 pub use filter::{ParseFilterError, TacticFilter, library_of};
-pub use repeats::repeats;
 use tactician_device::{CodeSource, DeviceInfo};
 use tactician_ir::{Problem, Tensor};
 use tactician_types::{Growth, Layout};
@@ -60,19 +62,56 @@ pub struct Tactic {
     pub growth: Growth,
     /// Whether it runs nothing: the output is an operand's bytes as they are.
     pub view: bool,
-    /// Code that its steps run, known before they are made, so that it can be compiled ahead.
-    pub code: Option<CodeSource>,
+    /// What can be done before its steps are made.
+    pub ahead: Ahead,
     /// Makes the steps.
     pub emit: Emit,
 }
 
+/// What takes long when a tactic is first emitted or prepared, and can be done before that on another thread.
+#[derive(Clone)]
+pub enum Ahead {
+    /// Nothing.
+    Nothing,
+    /// Compiling the code of its steps; the device keeps it.
+    Code(CodeSource),
+    /// Something that emitting waits for; it is done once.
+    Work(Arc<dyn Fn() + Send + Sync>),
+}
+
+/// What can be done before some tactics are emitted, in their order: equal code once.
+pub fn ahead_of<'t>(tactics: impl Iterator<Item = &'t Tactic>) -> Vec<&'t Ahead> {
+    let mut seen = HashSet::new();
+    let mut list: Vec<&Ahead> = tactics.map(|t| &t.ahead).collect();
+    list.retain(|ahead| match ahead {
+        Ahead::Nothing => false,
+        Ahead::Code(source) => seen.insert(source),
+        Ahead::Work(_) => true,
+    });
+    list
+}
+
+impl From<Option<CodeSource>> for Ahead {
+    fn from(code: Option<CodeSource>) -> Ahead {
+        code.map_or(Ahead::Nothing, Ahead::Code)
+    }
+}
+
 impl Tactic {
+    /// The code of its steps, where it is known before they are made.
+    pub fn code(&self) -> Option<&CodeSource> {
+        match &self.ahead {
+            Ahead::Code(source) => Some(source),
+            _ => None,
+        }
+    }
+
     /// Packs constants and makes the plan's steps. `constants[i]` is operand `i` if it is constant.
     ///
     /// # Errors
     /// When the constants do not fit the problem.
     pub fn emit(&self, constants: &[Option<Tensor>]) -> Result<Emission, EmitError> {
-        (self.emit)(constants)
+        (self.emit)(&Constants { values: constants, forms: None })
     }
 }
 

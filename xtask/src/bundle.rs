@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use crate::{ROOT, cargo, small, target_folder};
 
 /// Test programs that have something to say on a GPU: package and target.
-const TESTS: [(&str, &str); 13] = [
+const TESTS: [(&str, &str); 14] = [
     ("tactician", "attention"),
+    ("tactician", "gate"),
     ("tactician", "tactics"),
     ("tactician", "race"),
     ("tactician", "gpu_runtime"),

@@ -1,12 +1,14 @@
 //! `build`, and what `demo` shares with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 use tactician::ir::Dim;
 use tactician::passes::FusionPolicy;
 use tactician::report::render;
+use tactician::tuning::CheckTimes;
 use tactician::{
     Builder, Bytes, HostRegion, Needs, Network, Plan, RefineOptions, Refined, Rival, Settled, Tuned,
     TunedProfiles, record_of, zoo,
@@ -196,11 +198,33 @@ struct Report<'a> {
     compile_seconds: f64,
     reference_seconds: f64,
     check_seconds: f64,
+    /// Parts of checking, summed over the threads that check at once.
+    check_thread_seconds: BTreeMap<&'a str, f64>,
+    /// The same by the family of tactics.
+    family_thread_seconds: BTreeMap<&'a str, f64>,
     race_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     refined: Option<RefineFigures<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<CheckFigures>,
+}
+
+/// The parts of checking by name.
+fn parts_of(checks: &CheckTimes) -> impl Iterator<Item = (&'static str, Duration)> {
+    let CheckTimes { pack, compile, prepare, fill, run, compare, families: _ } = *checks;
+    [
+        ("pack", pack),
+        ("compile", compile),
+        ("prepare", prepare),
+        ("fill", fill),
+        ("run", run),
+        ("compare", compare),
+    ]
+    .into_iter()
+}
+
+fn seconds<'a>(list: impl Iterator<Item = (&'a str, Duration)>) -> BTreeMap<&'a str, f64> {
+    list.map(|(name, took)| (name, took.as_secs_f64())).collect()
 }
 
 /// The plan beside the one that heuristics alone would give, and the one that fuses all that can be.
@@ -366,6 +390,10 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
             compile_seconds: report.times.compile.as_secs_f64(),
             reference_seconds: report.times.reference.as_secs_f64(),
             check_seconds: report.times.check.as_secs_f64(),
+            check_thread_seconds: seconds(parts_of(&report.times.checks)),
+            family_thread_seconds: seconds(
+                report.times.checks.families.iter().map(|(f, d)| (f.as_str(), *d)),
+            ),
             race_seconds: report.times.race.as_secs_f64(),
             refined: refined.as_ref().map(RefineFigures::new),
             check: settled.as_ref().map(CheckFigures::new),

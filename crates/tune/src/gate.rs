@@ -1,20 +1,23 @@
 //! The numerics gate: no tactic is timed before its output was compared with the reference.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use tactician_device::{Device, DeviceError, Memory, Span, Stream};
+use tactician_device::{Device, DeviceError, Span, Stream};
 use tactician_ir::{Problem, Tensor};
-use tactician_reference::{self as reference, Exact, ReferenceError};
-use tactician_tactics::{Tactic, layout};
-use tactician_types::{Growth, Layout};
+use tactician_reference as reference;
+use tactician_tactics::{Constants, Forms, Tactic, family_of, layout};
+use tactician_types::Layout;
 
+use crate::checker::{Checker, Seen};
 use crate::cold::Cold;
-use crate::images::{Repetition, few_images, write_repeated};
+use crate::expected::Expected;
+use crate::images::few_images;
+use crate::sandbox::{GUARD, POISON, Sandbox};
+use crate::sets::Shelf;
+use crate::spent::{Spent, Stage};
 use crate::table::Verdict;
-use crate::trial::{POISON, Trial, stored_bytes};
-use crate::tuner::constants;
+use crate::trial::{Ground, Trial, compile};
 
 /// Inputs of a problem, and what must come out.
 pub(crate) struct Gate<'a> {
@@ -26,22 +29,14 @@ pub(crate) struct Gate<'a> {
 struct Case {
     /// Of a large batch only the images that repeat.
     operands: Vec<Tensor>,
+    /// Those of them that are constant.
+    constants: Vec<Option<Tensor>>,
     /// None when comparing is off.
     expected: Option<Expected>,
-    /// Operands on the device, as they were first asked for.
-    stored: Mutex<BTreeMap<(usize, Layout), Box<dyn Memory>>>,
-}
-
-enum Expected {
-    Float(Box<Exact>, Mutex<Orders>),
-    Bits(Tensor),
-}
-
-/// Exact values and their bounds in the orders of elements that tactics write, made when first asked for.
-#[derive(Default)]
-struct Orders {
-    values: BTreeMap<Layout, Arc<[f64]>>,
-    bounds: Vec<(Growth, Layout, Arc<[f64]>)>,
+    /// What tactics packed of the constants.
+    forms: Forms,
+    /// The same on the device.
+    shelf: Shelf,
 }
 
 /// Whose turn it is to run on the device: several threads check tactics, one at a time runs one, so that a tactic that
@@ -83,7 +78,7 @@ impl Turn {
     }
 }
 
-/// A tactic that passed: with the constants of the first case, ready for timing once it has memory to share, and with the errors found (largest over its
+/// A tactic that passed: with the constants of the first case, ready for timing, and with the errors found (largest over its
 /// bound, relative L2).
 pub(crate) type Passed = (Trial, (f64, f64));
 
@@ -92,10 +87,23 @@ pub(crate) struct Rig<'a> {
     pub(crate) device: &'a dyn Device,
     pub(crate) turn: &'a Turn,
     pub(crate) cold: &'a Cold,
-    /// Finds large batches of which every image is as it should be. Used in turns.
-    pub(crate) repetition: Option<&'a Repetition>,
+    pub(crate) sandbox: &'a Sandbox<'a>,
+    /// Compares on the device. Used in turns.
+    pub(crate) checker: Option<&'a Checker>,
     /// Bytes of the device that one tactic may take.
     pub(crate) memory: u64,
+    /// Where the time goes.
+    pub(crate) spent: &'a Spent,
+}
+
+/// What a run left.
+enum Left {
+    /// It was compared on the device, and is within its bounds.
+    Good(f64, f64),
+    /// The output, for the host to compare.
+    Output(Vec<u8>),
+    /// What it wrote that is not its own.
+    Touched(String),
 }
 
 impl<'a> Gate<'a> {
@@ -110,61 +118,61 @@ impl<'a> Gate<'a> {
         let mut cases = Vec::new();
         for operands in sets {
             let expected = if compare { Some(Expected::of(computed, &operands)?) } else { None };
-            cases.push(Case { operands, expected, stored: Mutex::default() });
+            let constants = problem.operands.iter().zip(&operands);
+            let constants = constants.map(|(o, v)| o.constant.then(|| v.clone())).collect();
+            let (forms, shelf) = (Forms::default(), Shelf::default());
+            cases.push(Case { operands, constants, expected, forms, shelf });
         }
         Ok(Gate { problem, cases })
     }
 
-    /// The problem.
-    pub(crate) fn problem(&self) -> &Problem {
-        self.problem
-    }
-
-    /// The activations that timing runs on, on the device in the layouts of a tactic.
-    pub(crate) fn activations(
+    /// Memory to try tactics on, and what compares on the device where that can be done.
+    ///
+    /// # Errors
+    /// When the device has no room for operands and output.
+    pub(crate) fn sandbox(
         &self,
         device: &dyn Device,
         stream: &mut dyn Stream,
-        tactic: &Tactic,
-    ) -> Result<Vec<Option<Span>>, DeviceError> {
-        self.stored(&self.cases[0], device, stream, tactic)
+        tactics: &[&Tactic],
+    ) -> Result<(Sandbox<'a>, Option<Checker>), DeviceError> {
+        let sandbox = Sandbox::new(device, stream, self.problem, self.cases.len(), tactics)?;
+        self.fill(stream, &sandbox)?;
+        // Without it the host compares.
+        let checker = self.checker(device, stream, &sandbox, tactics).unwrap_or_default();
+        Ok((sandbox, checker))
     }
 
-    /// The operands of a case on the device, their padding poisoned. They stay there as long as the gate does.
-    fn stored(
-        &self,
-        case: &Case,
-        device: &dyn Device,
-        stream: &mut dyn Stream,
-        tactic: &Tactic,
-    ) -> Result<Vec<Option<Span>>, DeviceError> {
-        let mut spans = Vec::with_capacity(tactic.inputs.len());
-        for (i, (operand, &l)) in self.problem.operands.iter().zip(&tactic.inputs).enumerate() {
-            if operand.constant {
-                spans.push(None);
-                continue;
-            }
-            let mut stored = case.stored.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(memory) = stored.get(&(i, l)) {
-                spans.push(Some(memory.span()));
-                continue;
-            }
-            let ty = &operand.ty;
+    fn fill(&self, stream: &mut dyn Stream, sandbox: &Sandbox<'_>) -> Result<(), DeviceError> {
+        sandbox.fill(stream, &|case, i, l| {
+            let few = &self.cases[case].operands[i];
             // Images lie one behind the other in every layout.
-            let few = &case.operands[i];
-            let bytes = match l {
-                Layout::Plain => few.bytes().into(),
-                l => {
-                    Cow::from(layout::from_plain_padded(few.bytes(), ty.dtype.size(), few.sizes(), l, POISON))
-                }
-            };
-            let memory = device.alloc(stored_bytes(ty, l).unwrap_or(0))?;
-            // SAFETY: freshly allocated.
-            unsafe { write_repeated(stream, memory.span(), &bytes)? };
-            spans.push(Some(memory.span()));
-            stored.insert((i, l), memory);
-        }
-        Ok(spans)
+            layout::from_plain_padded(few.bytes(), few.dtype().size(), few.sizes(), l, POISON)
+        })
+    }
+
+    fn checker(
+        &self,
+        device: &dyn Device,
+        stream: &mut dyn Stream,
+        sandbox: &Sandbox<'_>,
+        tactics: &[&Tactic],
+    ) -> Result<Option<Checker>, DeviceError> {
+        let Some(expected) = self.cases.first().and_then(|c| c.expected.as_ref()) else { return Ok(None) };
+        let Some(period) = expected.values() else { return Ok(None) };
+        let Some(mut checker) = Checker::new(device, self.problem, sandbox, period)? else {
+            return Ok(None);
+        };
+        // Any of them will do to look at the inputs.
+        let example = tactics.iter().find_map(|t| {
+            let ground = sandbox.ground(0, t).ok()?;
+            (checker.serves(ground.output) && has_order(t.output)).then_some((t, ground))
+        });
+        let Some((t, ground)) = example else { return Ok(None) };
+        let Some(exact) = expected.on_device(device, stream, t.output, t.growth)? else { return Ok(None) };
+        // SAFETY: the gate keeps the values; nothing else uses the sandbox yet.
+        let fit = unsafe { checker.learn(stream, sandbox, &ground, exact)? };
+        Ok(fit.then_some(checker))
     }
 
     /// Runs a tactic on every case. `None` when nothing can be said of it because another one broke the device.
@@ -174,7 +182,10 @@ impl<'a> Gate<'a> {
         stream: &mut dyn Stream,
         tactic: &Tactic,
     ) -> Option<Result<Passed, Verdict>> {
-        let verdict = self.try_check(rig, stream, tactic)?;
+        let start = Instant::now();
+        let verdict = self.try_check(rig, stream, tactic);
+        rig.spent.count(family_of(&tactic.id), start.elapsed());
+        let verdict = verdict?;
         // A broken device fails everything that asks it for something.
         let broken_by_another =
             verdict.is_err() && rig.turn.lock().as_ref().is_some_and(|(id, _)| *id != tactic.id);
@@ -187,130 +198,132 @@ impl<'a> Gate<'a> {
         stream: &mut dyn Stream,
         tactic: &Tactic,
     ) -> Option<Result<Passed, Verdict>> {
-        let (&Rig { device, turn, cold, repetition, memory }, problem) = (rig, self.problem);
+        let spent = rig.spent;
         let failed = |reason: String| Some(Err(Verdict::Failed { reason }));
         let wrong = |reason: String| Some(Err(Verdict::Wrong { reason }));
         let mut errors = (0.0f64, 0.0f64);
         let mut trial: Option<Trial> = None;
         // The random case last: its relative error is the one reported, and its constants are those to time.
-        for case in self.cases.iter().rev() {
-            let emission = match tactic.emit(&constants(problem, &case.operands)) {
-                Ok(e) => e,
-                Err(e) => return failed(e.to_string()),
-            };
-            let ready = match trial.take().filter(|t| t.serves(&emission)) {
-                Some(t) => Ok(t),
-                None => Trial::new(device, stream, problem, tactic, &emission, cold.sets(&emission), memory),
-            };
-            let mut ready = match ready {
-                Ok(t) => t,
+        for (number, case) in self.cases.iter().enumerate().rev() {
+            let (mut ready, ground) = match ready(rig, stream, tactic, (number, case), trial.take()) {
+                Ok(r) => r,
                 Err(reason) => return failed(reason),
             };
-            let loaded = self.stored(case, device, stream, tactic).and_then(|operands| {
-                // SAFETY: the gate keeps the operands, of these layouts, and nobody writes them.
-                unsafe { ready.load(stream, &operands, &emission) }
-            });
-            if let Err(e) = loaded {
-                return failed(e.to_string());
-            }
             if let Some(expected) = &case.expected {
-                let ran = turn.run(device, tactic, || {
-                    ready.run(stream)?;
-                    ready.telling(stream, repetition)
-                });
-                let telling = match ran? {
-                    Ok(bytes) => bytes,
-                    Err(e) => return wrong(e.to_string()),
+                let exact = match rig.checker.filter(|c| c.serves(ground.output) && has_order(tactic.output))
+                {
+                    Some(checker) => {
+                        let exact = spent.on(Stage::Compare, || {
+                            expected.on_device(rig.device, stream, tactic.output, tactic.growth)
+                        });
+                        // Where the device has no room for them, the host compares.
+                        exact.ok().flatten().map(|e| (checker, e))
+                    }
+                    None => None,
                 };
-                let output = ready.output(stream, telling);
-                match output.and_then(|(o, order)| expected.compare(&o, order, tactic.growth)) {
+                let ran = spent.on(Stage::Run, || {
+                    rig.turn.run(rig.device, tactic, || self.run(rig, stream, &mut ready, &ground, exact))
+                });
+                let compared = match ran? {
+                    Ok(Left::Good(ratio, l2)) => Ok((ratio, l2)),
+                    Ok(Left::Output(bytes)) => spent.on(Stage::Compare, || {
+                        let (output, order) = self.ordered(bytes, tactic.output)?;
+                        expected.compare(&output, order, tactic.growth)
+                    }),
+                    Ok(Left::Touched(what)) => Err(format!("it wrote outside {what}")),
+                    Err(e) => Err(e.to_string()),
+                };
+                match compared {
                     Ok((ratio, l2)) => errors = (errors.0.max(ratio), l2),
                     Err(reason) => return wrong(reason),
                 }
             }
             trial = Some(ready);
         }
-        let Some(mut trial) = trial else { return failed("there is nothing to check it with".into()) };
-        match trial.leave_gate(stream) {
-            Ok(()) => Some(Ok((trial, errors))),
-            Err(e) => failed(e.to_string()),
-        }
-    }
-}
-
-impl Expected {
-    fn of(problem: &Problem, operands: &[Tensor]) -> Result<Expected, String> {
-        let list: Vec<&Tensor> = operands.iter().collect();
-        if problem.output.dtype.is_float() {
-            let exact = Exact::new(problem, &list).map_err(|e| e.to_string())?;
-            Ok(Expected::Float(Box::new(exact), Mutex::default()))
-        } else {
-            reference::eval_problem(problem, &list).map(Expected::Bits).map_err(|e| e.to_string())
+        match trial {
+            Some(trial) => Some(Ok((trial, errors))),
+            None => failed("there is nothing to check it with".into()),
         }
     }
 
-    /// Compares an output whose elements are in this order.
-    fn compare(&self, got: &Tensor, order: Layout, growth: Growth) -> Result<(f64, f64), String> {
-        match self {
-            Expected::Bits(want) => {
-                let sizes = got.sizes();
-                let plain = match order {
-                    Layout::Plain => None,
-                    l => Some(layout::to_plain(got.bytes(), got.dtype().size(), sizes, l)),
-                };
-                let found = plain.as_deref().unwrap_or(got.bytes());
-                // The images of a large batch repeat.
-                let same = |part: &[u8]| want.bytes().starts_with(part);
-                if found.chunks(want.bytes().len().max(1)).all(same) {
-                    Ok((0.0, 0.0))
-                } else {
-                    Err("its integer output differs from the reference".into())
-                }
-            }
-            Expected::Float(exact, orders) => {
-                let (values, bound) = orders
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .of(exact, order, growth)
-                    .map_err(|e| e.to_string())?;
-                let v = reference::compare_repeated(got, &values, &bound);
-                if v.ratio <= 1.0 {
-                    return Ok((v.ratio, v.relative_l2));
-                }
-                Err(format!(
-                    "element {} is {} where the reference has {}: {:.3} times the error bound",
-                    v.index, v.found, v.expected, v.ratio
-                ))
+    /// Runs a tactic once, and looks at what it wrote. Whatever it spoilt is mended.
+    fn run(
+        &self,
+        rig: &Rig<'_>,
+        stream: &mut dyn Stream,
+        trial: &mut Trial,
+        ground: &Ground,
+        exact: Option<(&Checker, [Span; 2])>,
+    ) -> Result<Left, DeviceError> {
+        let sandbox = rig.sandbox;
+        sandbox.reset(stream, ground)?;
+        trial.time_once(stream)?;
+        let mut touched = None;
+        match exact {
+            // SAFETY: as above; the gate keeps the values as long as it lives.
+            Some((checker, exact)) => match unsafe { checker.look(stream, sandbox, ground, exact)? } {
+                Seen::Output(ratio, l2) if ratio <= 1.0 => return Ok(Left::Good(ratio, l2)),
+                Seen::Output(..) => {}
+                Seen::Touched(what) => touched = Some(what.to_owned()),
+            },
+            None => {
+                stream.synchronize()?;
+                touched = sandbox.touched(stream, ground)?;
             }
         }
+        if let Some(what) = touched {
+            self.fill(stream, sandbox)?;
+            return Ok(Left::Touched(what));
+        }
+        let mut bytes = vec![0; ground.output.len as usize];
+        // SAFETY: live memory; the stream is idle.
+        unsafe { stream.read(ground.output, &mut bytes)? };
+        Ok(Left::Output(bytes))
     }
-}
 
-impl Orders {
-    /// The values in an order of elements, and their bounds.
-    fn of(
-        &mut self,
-        exact: &Exact,
-        order: Layout,
-        growth: Growth,
-    ) -> Result<(Arc<[f64]>, Arc<[f64]>), ReferenceError> {
-        let ordered = |plain: &[f64]| -> Arc<[f64]> {
-            match order {
-                Layout::Plain => plain.into(),
-                l => {
-                    let bytes = bytemuck::cast_slice(plain);
-                    let stored = layout::from_plain(bytes, size_of::<f64>(), exact.sizes(), l);
-                    stored.as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect()
-                }
-            }
+    /// An output in this layout as a tensor, and the order that its elements are in then.
+    fn ordered(&self, bytes: Vec<u8>, stored: Layout) -> Result<(Tensor, Layout), String> {
+        let (dtype, sizes) = (self.problem.output.dtype, self.problem.output.sizes().unwrap_or_default());
+        let (bytes, order) = match stored {
+            l if has_order(l) => (bytes, l),
+            // Padding lies between the elements.
+            l => (layout::to_plain(&bytes, dtype.size(), &sizes, l), Layout::Plain),
         };
-        let values = self.values.entry(order).or_insert_with(|| ordered(exact.values())).clone();
-        let known = self.bounds.iter().find(|(g, l, _)| *g == growth && *l == order);
-        if let Some((.., bound)) = known {
-            return Ok((values, bound.clone()));
-        }
-        let bound = ordered(&exact.bound(growth)?);
-        self.bounds.push((growth, order, bound.clone()));
-        Ok((values, bound))
+        let tensor = Tensor::from_bytes(dtype, &sizes, bytes).map_err(|e| e.to_string())?;
+        Ok((tensor, order))
     }
+}
+
+/// Whether elements lie without padding in a layout.
+fn has_order(layout: Layout) -> bool {
+    matches!(layout, Layout::Plain | Layout::ChannelsLast)
+}
+
+/// Has a tactic prepared for a case, or one that was prepared for another case changed, and says what it runs on.
+fn ready(
+    rig: &Rig<'_>,
+    stream: &mut dyn Stream,
+    tactic: &Tactic,
+    (number, case): (usize, &Case),
+    before: Option<Trial>,
+) -> Result<(Trial, Ground), String> {
+    let &Rig { device, cold, sandbox, memory, spent, .. } = rig;
+    let constants = Constants { values: &case.constants, forms: Some(&case.forms) };
+    let emission = spent.on(Stage::Pack, || (tactic.emit)(&constants)).map_err(|e| e.to_string())?;
+    // Only the first case is timed.
+    let count = if number == 0 { cold.sets(&emission) } else { 1 };
+    let packed: u64 = emission.packed.iter().map(|p| p.bytes.len() as u64).sum();
+    let needed = sandbox.needed(tactic).saturating_add(packed.saturating_mul(count as u64)) + 4 * GUARD;
+    if needed > memory {
+        return Err(format!("needs {needed} bytes while tuning, the limit is {memory}"));
+    }
+    let ground = sandbox.ground(number, tactic)?;
+    let sets = spent.on(Stage::Fill, || case.shelf.get(device, stream, &emission, count))?;
+    if let Some(mut trial) = before.filter(|t| t.serves(&emission, &sets)) {
+        trial.bind(sets, &ground)?;
+        return Ok((trial, ground));
+    }
+    let codes = spent.on(Stage::Compile, || compile(device, &emission)).map_err(|e| e.to_string())?;
+    let trial = spent.on(Stage::Prepare, || Trial::new(device, tactic, &emission, &codes, sets, &ground))?;
+    Ok((trial, ground))
 }

@@ -1,6 +1,6 @@
 //! Large batches in which a few images repeat: the reference computes those few, and every image is still compared.
 
-use tactician_device::{Device, DeviceError, Executable, Memory, Span, StepDesc, Stream};
+use tactician_device::{DeviceError, Span, Stream};
 use tactician_ir::{Op, Problem, TensorType};
 
 /// Different images in a large batch. No power of two: tiles of images that a kernel mixes up do not look alike.
@@ -74,57 +74,9 @@ pub(crate) unsafe fn write_repeated(
     stream.synchronize()
 }
 
-/// Looks, on a GPU, whether the images of an output repeat, so that only the first few need to come to the host.
-pub(crate) struct Repetition {
-    run: Box<dyn Executable>,
-    flag: Box<dyn Memory>,
-    bytes: u64,
-    /// Bytes of the first few images.
-    first: u64,
-}
-
-impl Repetition {
-    /// For outputs of a problem in layouts without padding; `None` where the host has to look.
-    pub(crate) fn new(device: &dyn Device, problem: &Problem) -> Result<Option<Repetition>, DeviceError> {
-        let Some(few) = few_images(problem) else { return Ok(None) };
-        let size = |ty: &TensorType| ty.bytes().unwrap_or(0);
-        let (bytes, first) = (size(&problem.output), size(&few.output));
-        let Some(step) = tactician_tactics::repeats(device.info(), bytes, first) else { return Ok(None) };
-        let code = step.code.as_ref().map(|c| device.compile(c)).transpose()?;
-        let run = device.prepare(&StepDesc {
-            kernel: step.kernel,
-            params: &step.params,
-            inputs: &[bytes],
-            outputs: &[4],
-            scratch: 0,
-            code: code.as_deref(),
-        })?;
-        Ok(Some(Repetition { run, flag: device.alloc(4)?, bytes, first }))
-    }
-
-    /// How many bytes of an output say all of it: those of the first few images if all others repeat them.
-    ///
-    /// # Safety
-    /// `output` is live memory of the device, and nothing writes it.
-    pub(crate) unsafe fn telling(&self, stream: &mut dyn Stream, output: Span) -> Result<u64, DeviceError> {
-        if output.len != self.bytes {
-            return Ok(output.len);
-        }
-        let (flag, mut found) = (self.flag.span(), [0; 4]);
-        let empty = Span { len: 0, ..flag };
-        // SAFETY: the flag is ours, of the length that the step was prepared with, and one output at a time is looked
-        // at; the caller vouches for the output.
-        unsafe {
-            stream.fill(flag, 0)?;
-            self.run.enqueue(&[output, flag, empty], stream)?;
-            stream.read(flag, &mut found)?;
-        }
-        Ok(if found == [0; 4] { self.first } else { output.len })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tactician_device::Device;
     use tactician_device::replay::ReplayDevice;
     use tactician_ir::{Binary, Conv, Expr, Graph, Region, Tensor};
     use tactician_reference as reference;

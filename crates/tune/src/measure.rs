@@ -3,19 +3,22 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use tactician_device::{Device, Memory, Span, Stream};
+use tactician_device::{Device, Stream};
 use tactician_tactics::Tactic;
 
 use crate::cold::Cold;
 use crate::gate::{Fault, Gate, Passed, Rig, Turn};
-use crate::images::Repetition;
+use crate::spent::Spent;
 use crate::table::{Row, Timing, Verdict};
 use crate::timing::{Entry, race, statistics};
-use crate::trial::{Trial, stored_bytes};
+use crate::trial::Trial;
 use crate::tuner::{TuneError, TuneOptions, TuneTimes};
 
-/// Most threads that compare outputs at once.
+/// Most threads that check tactics at once.
 const MAX_CHECKERS: usize = 12;
+
+/// Of so many processors one checks: the others compile what is checked next, and compute the next problem.
+const CHECKER_SHARE: usize = 4;
 
 /// Rows, and the tactic that broke the device, if one did: nothing can be said of those that were to follow it.
 pub(crate) type Measured = (Vec<(String, Row)>, Option<Fault>);
@@ -48,12 +51,29 @@ pub(crate) fn measure(
     let cold = Cold::of(device.info(), options.timing.max_runs);
     // First, so that it is candidates that find no room.
     let flush = cold.flush(device)?;
-    // Without it the host looks at every image.
-    let repetition = Repetition::new(device, gate.problem()).unwrap_or_default();
-    let (cold, repetition) = (&cold, repetition.as_ref());
-    let rig = Rig { device, turn: &turn, cold, repetition, memory: options.tuning_memory };
+    let fit: Vec<&Tactic> = runs.iter().filter(|t| t.workspace <= options.tuning_memory).copied().collect();
+    let (sandbox, checker) = match gate.sandbox(device, stream, &fit) {
+        Ok(found) => found,
+        Err(e) => {
+            let verdict = Verdict::Failed { reason: e.to_string() };
+            rows.extend(runs.iter().map(|t| (t.id.clone(), Row::new(t, 0, verdict.clone()))));
+            device.health()?;
+            return Ok((rows, None));
+        }
+    };
+    let spent = Spent::default();
+    let rig = Rig {
+        device,
+        turn: &turn,
+        cold: &cold,
+        sandbox: &sandbox,
+        checker: checker.as_ref(),
+        memory: options.tuning_memory,
+        spent: &spent,
+    };
     let passed = check_all(&rig, stream, gate, &runs)?;
     times.check += start.elapsed();
+    spent.add_to(&mut times.checks);
     let mut ready: Vec<Ready<'_>> = Vec::new();
     for (tactic, result) in runs.into_iter().zip(passed) {
         match result {
@@ -66,16 +86,14 @@ pub(crate) fn measure(
         return Ok((rows, Some(fault)));
     }
     let start = Instant::now();
-    // Lives as long as the trials that run on it.
-    let mut shared = Vec::new();
-    let failed = share(device, stream, gate, &mut ready, &mut shared)?;
-    rows.extend(failed.into_iter().map(|(t, v)| (t.id.clone(), Row::new(t, 0, v))));
     let mut entries: Vec<Entry<'_>> = ready
         .iter_mut()
         .map(|r| Entry {
             layouts: (r.tactic.inputs.clone(), r.tactic.output),
             workspace: r.tactic.workspace,
-            run: Box::new(|s: &mut dyn Stream| r.trial.enqueue(s)),
+            before_us: r.trial.gate_us(),
+            // SAFETY: the sandbox lives until the race is over, which runs one at a time on one stream.
+            run: Box::new(|s: &mut dyn Stream| unsafe { r.trial.enqueue(s) }),
         })
         .collect();
     let samples = race(stream, &mut entries, flush.as_ref(), &options.timing);
@@ -113,47 +131,6 @@ struct Ready<'a> {
     errors: (f64, f64),
 }
 
-/// Gives all trials the same inputs, output and scratch to run on, which `memory` holds. Those that the device has no
-/// scratch for leave `ready` and are returned.
-fn share<'a>(
-    device: &dyn Device,
-    stream: &mut dyn Stream,
-    gate: &Gate<'_>,
-    ready: &mut Vec<Ready<'a>>,
-    memory: &mut Vec<Box<dyn Memory>>,
-) -> Result<Vec<(&'a Tactic, Verdict)>, TuneError> {
-    let mut failed = Vec::new();
-    let bytes_of = |r: &Ready<'_>| stored_bytes(&gate.problem().output, r.tactic.output).unwrap_or(0);
-    let output = device.alloc(ready.iter().map(bytes_of).max().unwrap_or(0))?;
-    let scratch = loop {
-        let most = ready.iter().map(|r| r.tactic.workspace).max().unwrap_or(0);
-        match device.alloc(most) {
-            Ok(block) => break block,
-            Err(e) if most == 0 => return Err(e.into()),
-            Err(e) => {
-                let reason = e.to_string();
-                for r in ready.extract_if(.., |r| r.tactic.workspace == most) {
-                    failed.push((r.tactic, Verdict::Failed { reason: reason.clone() }));
-                }
-            }
-        }
-    };
-    for i in (0..ready.len()).rev() {
-        let r = &mut ready[i];
-        let (out, tmp) = (output.span(), scratch.span());
-        let (out, tmp) = (Span { len: bytes_of(r), ..out }, Span { len: r.tactic.workspace, ..tmp });
-        let operands = gate.activations(device, stream, r.tactic).map_err(|e| e.to_string());
-        // SAFETY: the gate keeps the operands and the caller keeps `memory` for as long as the trials live; one stream
-        // races them.
-        let shared = operands.and_then(|operands| unsafe { r.trial.share(&operands, out, tmp) });
-        if let Err(reason) = shared {
-            failed.push((ready.remove(i).tactic, Verdict::Failed { reason }));
-        }
-    }
-    memory.extend([output, scratch]);
-    Ok(failed)
-}
-
 /// Sends tactics through the gate. Where the device is not the CPU itself, several threads do the host's part of it.
 fn check_all(
     rig: &Rig<'_>,
@@ -163,9 +140,9 @@ fn check_all(
 ) -> Result<Vec<Option<Result<Passed, Verdict>>>, TuneError> {
     let device = rig.device;
     let check = |stream: &mut dyn Stream, t: &Tactic| gate.check(rig, stream, t);
-    let threads =
-        std::thread::available_parallelism().map_or(1, |n| n.get()).min(tactics.len()).min(MAX_CHECKERS);
-    if device.info().cpu().is_some() || threads < 2 {
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let threads = processors.div_ceil(CHECKER_SHARE).clamp(2, MAX_CHECKERS).min(tactics.len());
+    if device.info().cpu().is_some() || processors < 2 || threads < 2 {
         return Ok(tactics.iter().map(|t| check(stream, t)).collect());
     }
     let mut streams = (0..threads).map(|_| device.stream()).collect::<Result<Vec<_>, _>>()?;

@@ -4,7 +4,8 @@
 //! sample is several runs back to back, long enough for the clock. A candidate leaves the race when another of the
 //! same layouts, with no more scratch, is clearly faster: the margin shrinks round by round. Its samples are kept.
 //!
-//! What is far slower than the best in its warm-up does not race: its warm-up is its only sample.
+//! What is far slower than the best in its warm-up does not race: its warm-up is its only sample. What was very far slower
+//! in the gate is not warmed up: its run there is.
 //!
 //! Where the device records work, as plans are run there, a sample is the launch of one recording of all its runs. It
 //! follows work that empties the cache, or an untimed launch of the same, so that the time to start it is hidden.
@@ -54,11 +55,17 @@ pub(crate) struct Entry<'a> {
     pub(crate) layouts: (Vec<Layout>, Layout),
     /// Scratch in bytes.
     pub(crate) workspace: u64,
+    /// Microseconds of a single run before, if there was one; else infinite.
+    pub(crate) before_us: f64,
 }
 
 /// How much slower than the best in the warm-up loses at once. Generous: a warm-up is the better of two single runs,
 /// enqueued step by step.
 const HOPELESS: f64 = 4.0;
+
+/// How much slower than the best in the gate is not even warmed up: the gate's run is its only sample. More generous, as
+/// whatever ran there first loaded code too.
+const FORLORN: f64 = 10.0;
 
 /// A sample longer than this needs no untimed launch before it.
 const SHORT_US: f64 = 1000.0;
@@ -74,9 +81,17 @@ pub(crate) fn race(
     let mut runs = vec![1u32; entries.len()];
     let mut racing = vec![true; entries.len()];
     let mut recordings: Vec<Option<Box<dyn Graph>>> = entries.iter().map(|_| None).collect();
+    let before: Vec<f64> = entries.iter().map(|e| e.before_us).collect();
+    drop_beaten(entries, &before, FORLORN, &mut racing);
+    // Of what did not run nothing is known.
+    racing.iter_mut().zip(&before).for_each(|(r, b)| *r |= b.is_infinite());
     // A warm-up, which also says how many runs make a sample.
-    let mut warm = vec![f64::INFINITY; entries.len()];
+    let mut warm = before;
     for (i, e) in entries.iter_mut().enumerate() {
+        if !racing[i] {
+            continue;
+        }
+        warm[i] = f64::INFINITY;
         let mut once = || sample(stream, e, 1, flush, &mut None);
         match once().and_then(|first| Ok(once()?.min(first))) {
             Ok(us) => warm[i] = us,
@@ -215,18 +230,20 @@ mod tests {
         let device = ReplayDevice::new().timer(|c| Duration::from_micros(c.params[0].into()));
         let desc =
             |params| StepDesc { kernel: "k", params, inputs: &[], outputs: &[], scratch: 0, code: None };
+        let none = f64::INFINITY;
         let list = [
-            (&[10u8][..], Layout::Plain, 8),
-            (&[12], Layout::Plain, 8),
-            (&[90], Layout::Plain, 8),
-            (&[90], Layout::ChannelsLast, 8),
-            (&[90], Layout::Plain, 0),
+            (&[10u8][..], Layout::Plain, 8, 300.0),
+            (&[12], Layout::Plain, 8, none),
+            (&[90], Layout::Plain, 8, 2900.0),
+            (&[90], Layout::ChannelsLast, 8, 4000.0),
+            (&[90], Layout::Plain, 0, 4000.0),
+            (&[90], Layout::Plain, 8, 3100.0),
         ];
         let counts: Vec<AtomicU64> = list.iter().map(|_| AtomicU64::new(0)).collect();
         let mut entries: Vec<Entry<'_>> = list
             .iter()
             .zip(&counts)
-            .map(|(&(params, layout, workspace), count)| {
+            .map(|(&(params, layout, workspace, before_us), count)| {
                 let step = device.prepare(&desc(params)).unwrap();
                 Entry {
                     run: Box::new(move |s| {
@@ -236,6 +253,7 @@ mod tests {
                     }),
                     layouts: (vec![layout], layout),
                     workspace,
+                    before_us,
                 }
             })
             .collect();
@@ -245,6 +263,8 @@ mod tests {
         let samples: Vec<Vec<f64>> = samples.into_iter().map(Result::unwrap).collect();
         assert_eq!(samples[2], [90.0]);
         assert_eq!(counts[2].load(Ordering::Relaxed), 2);
+        // In the gate it was even slower.
+        assert_eq!((&samples[5][..], counts[5].load(Ordering::Relaxed)), (&[3100.0][..], 0));
         for i in [0, 1, 3, 4] {
             assert!(samples[i].len() >= 3, "{i}: {samples:?}");
         }

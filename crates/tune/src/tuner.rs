@@ -1,19 +1,20 @@
 //! The tuner: for every problem, every tactic, once: filter, gate, time, record.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tactician_device::{CodeSource, Device, DeviceError, Stream};
-use tactician_ir::{Problem, Tensor};
-use tactician_tactics::{Tactic, TacticFilter, family_of};
+use tactician_device::{Device, DeviceError, Stream};
+use tactician_ir::Problem;
+use tactician_tactics::{Ahead, Tactic, TacticFilter, ahead_of, family_of};
 use tactician_types::Bytes;
 use thiserror::Error;
 
 use crate::gate::Gate;
 use crate::measure::measure;
 use crate::offer::Catalogue;
+use crate::spent::CheckTimes;
 use crate::table::{TacticTable, Verdict};
 use crate::timing::TimingOptions;
 
@@ -93,7 +94,7 @@ pub struct TuneReport {
 
 /// How long the parts of a tuning pass took. On a GPU the first two go on while the others do, so that the sum may be
 /// more than the whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TuneTimes {
     /// Compiling kernels.
     pub compile: Duration,
@@ -101,6 +102,8 @@ pub struct TuneTimes {
     pub reference: Duration,
     /// Preparing tactics and comparing what they compute with the reference.
     pub check: Duration,
+    /// Parts of checking, summed over threads.
+    pub checks: CheckTimes,
     /// Timing.
     pub race: Duration,
 }
@@ -234,7 +237,6 @@ pub fn tune_with(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<TuneReport, TuneError> {
     let context = table.context(&facts(device));
-    let mut stream = device.stream()?;
     let unique: BTreeMap<String, &Problem> = problems.iter().map(|p| (p.to_string(), p)).collect();
     let mut report = TuneReport { problems: unique.len(), ..TuneReport::default() };
     let mut work = Vec::with_capacity(unique.len());
@@ -272,14 +274,11 @@ pub fn tune_with(
     }
     let cpu = device.info().cpu().is_some();
     // In the order of the problems, which are measured meanwhile.
-    let mut seen = HashSet::new();
-    let codes = work.iter().flat_map(Work::wanted).filter_map(|t| t.code.as_ref());
-    let ordered: Vec<&CodeSource> = codes.filter(|s| seen.insert(*s)).collect();
+    let ordered = ahead_of(work.iter().flat_map(Work::wanted));
     let stop = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
-        let compiling = scope.spawn(|| compile_ahead(device, &ordered, &stop));
-        let result =
-            tune_all(device, stream.as_mut(), &work, cpu, table, &context, options, &mut report, progress);
+        let compiling = scope.spawn(|| go_ahead(device, &ordered, &stop));
+        let result = tune_all(device, &work, cpu, table, &context, options, &mut report, progress);
         stop.store(true, Ordering::Relaxed);
         report.times.compile = compiling.join().unwrap_or_default();
         result
@@ -328,7 +327,6 @@ fn gate_of<'a>(work: &Work<'a>, options: &TuneOptions) -> (Result<Gate<'a>, Stri
 /// Measures problem after problem.
 fn tune_all(
     device: &dyn Device,
-    stream: &mut dyn Stream,
     work: &[Work<'_>],
     cpu: bool,
     table: &mut TacticTable,
@@ -339,10 +337,16 @@ fn tune_all(
 ) -> Result<(), TuneError> {
     let total = work.len();
     let mut ahead = None;
+    // Where the table has everything no device needs to be there.
+    let mut stream: Option<Box<dyn Stream>> = None;
     for (done, w) in work.iter().enumerate() {
         progress(Progress { done, total, problem: w.key, tactics: w.wanted.len() });
         if !w.wanted.is_empty() {
             let wanted: Vec<&Tactic> = w.wanted().collect();
+            let stream = match &mut stream {
+                Some(s) => s,
+                none => none.insert(device.stream()?),
+            };
             report.measured += wanted.len();
             let (gate, took) = ahead.take().unwrap_or_else(|| gate_of(w, options));
             report.times.reference += took;
@@ -351,7 +355,7 @@ fn tune_all(
             let next = work[done + 1..].iter().find(|w| !w.wanted.is_empty()).filter(|_| !cpu);
             let measured = std::thread::scope(|scope| {
                 let next = next.map(|w| scope.spawn(|| gate_of(w, options)));
-                let measured = measure(device, stream, &gate, &wanted, options, &mut report.times);
+                let measured = measure(device, stream.as_mut(), &gate, &wanted, options, &mut report.times);
                 ahead = next.and_then(|n| n.join().ok());
                 measured
             });
@@ -384,19 +388,24 @@ fn tune_all(
     Ok(())
 }
 
-/// Compiles on all processors what will be needed, until told to stop; the device keeps it. What does not compile fails
-/// again, with its reason, when its tactic is tried. Returns how long it took.
-fn compile_ahead(device: &dyn Device, list: &[&CodeSource], stop: &AtomicBool) -> Duration {
+/// Does on half of the processors what will be needed, until told to stop: more threads than cores do not compile faster,
+/// and the others have tactics to check. What does not compile fails again, with its reason, when
+/// its tactic is tried. Returns how long it took.
+fn go_ahead(device: &dyn Device, list: &[&Ahead], stop: &AtomicBool) -> Duration {
     let start = Instant::now();
     let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(list.len());
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)).min(list.len());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some(source) = list.get(next.fetch_add(1, Ordering::Relaxed))
+                while let Some(ahead) = list.get(next.fetch_add(1, Ordering::Relaxed))
                     && !stop.load(Ordering::Relaxed)
                 {
-                    let _ = device.compile(source);
+                    match ahead {
+                        Ahead::Nothing => {}
+                        Ahead::Code(source) => drop(device.compile(source)),
+                        Ahead::Work(work) => work(),
+                    }
                 }
             });
         }
@@ -420,11 +429,6 @@ pub fn filtered(tactic: &Tactic, options: &TuneOptions) -> Option<String> {
         return Some("rounds its factors to TF32, which was not allowed".into());
     }
     None
-}
-
-/// The constant operands among values for all.
-pub(crate) fn constants(problem: &Problem, values: &[Tensor]) -> Vec<Option<Tensor>> {
-    problem.operands.iter().zip(values).map(|(o, v)| o.constant.then(|| v.clone())).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use tactician_device::replay::{Failure, ReplayDevice};
+use tactician_device::{DeviceInfo, Executable, HostBytes, Memory, StepDesc};
 use tactician_ir::{Binary, Expr, Graph, Op, Region, TensorType};
 use tactician_types::DType;
 
@@ -59,4 +60,46 @@ fn what_excluded_everything_is_told() {
     let told = |filter: &str| excluded(&filter.parse().unwrap(), &["pointwise.cpu".to_owned()], &reasons);
     assert!(told("pointwise").contains("`pointwise` allows (here there are pointwise.cpu)"));
     assert!(told("all").starts_with("all are excluded") && told("all").contains("needs 1 B"));
+}
+
+/// A device that is known by its description alone.
+struct Absent(ReplayDevice);
+
+impl Device for Absent {
+    fn info(&self) -> &DeviceInfo {
+        self.0.info()
+    }
+
+    fn alloc(&self, _: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        Err(absent())
+    }
+
+    fn constants(&self, _: Arc<dyn HostBytes>) -> Result<Box<dyn Memory>, DeviceError> {
+        Err(absent())
+    }
+
+    fn prepare(&self, _: &StepDesc<'_>) -> Result<Box<dyn Executable>, DeviceError> {
+        Err(absent())
+    }
+
+    fn stream(&self) -> Result<Box<dyn Stream>, DeviceError> {
+        Err(absent())
+    }
+}
+
+fn absent() -> DeviceError {
+    DeviceError::Failed { call: "asking it for something".into(), reason: "it is not here".into() }
+}
+
+#[test]
+fn where_the_table_has_everything_no_device_is_asked() {
+    let problem = std::slice::from_ref(&problem()).to_vec();
+    let options = TuneOptions { gate: false, ..TuneOptions::default() };
+    let mut table = TacticTable::new();
+    let found = tune(&ReplayDevice::new(), &problem, &mut table, &options, &mut |_| {}).unwrap();
+    let again = tune(&Absent(ReplayDevice::new()), &problem, &mut table, &options, &mut |_| {}).unwrap();
+    assert_eq!((again.measured, again.reused), (0, found.measured));
+    let nothing = &mut TacticTable::new();
+    let e = tune(&Absent(ReplayDevice::new()), &problem, nothing, &options, &mut |_| {}).unwrap_err();
+    assert!(e.to_string().contains("it is not here"), "{e}");
 }

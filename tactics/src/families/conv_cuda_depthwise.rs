@@ -3,7 +3,6 @@
 //! `v8` channels and `x4` neighbouring outputs of a row are computed by one thread. Source:
 //! `kernels/cuda/conv/depthwise.cu`.
 
-use std::sync::Arc;
 
 use tactician_cuda::{Launch, LaunchArg};
 use tactician_device::{CudaInfo, DeviceInfo};
@@ -103,7 +102,7 @@ fn tactic(
     step_tactic(
         format!("conv.cuda.depthwise/v{v}.x{columns}"),
         problem,
-        epilogue.uses(vec![Use::As(Layout::ChannelsLast), Use::Packed("channels innermost", Arc::new(pack))]),
+        epilogue.uses(vec![Use::As(Layout::ChannelsLast), Use::packed("channels innermost", &channels, pack)]),
         Layout::ChannelsLast,
         Growth::NONE,
         DeviceStep::launches(source("conv/depthwise.cu", &epilogue.prelude, &defines), vec![launch], 0),

@@ -10,7 +10,6 @@ use tactician_kernels::gemm_epilogue::stored_type;
 use tactician_kernels::source;
 use tactician_types::{DType, Layout};
 
-use std::sync::Arc;
 
 use crate::conv_cuda_mma::{
     divisor, Epilogue, Image, has_clusters, has_tensor_cores, tensor_cores, vector, words,
@@ -138,7 +137,7 @@ fn tactic(
     step_tactic(
         format!("conv.cuda.first/{m}x{n}.{name}"),
         problem,
-        epilogue.uses(vec![Use::As(input), Use::Packed("filters padded to 16 bytes", Arc::new(pack))]),
+        epilogue.uses(vec![Use::As(input), Use::packed("filters padded to 16 bytes", &(depth, row), pack)]),
         Layout::ChannelsLast,
         tensor_cores(dtype),
         DeviceStep::launches(source("conv/first.cu", &epilogue.prelude, &defines), vec![launch], 0),

@@ -19,7 +19,7 @@ fn reads_images_of_f32_too() {
         for (n, w) in narrow.iter().zip(&wide) {
             assert_eq!((&n.id, &n.inputs, n.output), (&w.id, &w.inputs, w.output));
             // Otherwise one would be taken for the other.
-            assert_ne!(n.code, w.code, "{}", n.id);
+            assert_ne!(n.code(), w.code(), "{}", n.id);
         }
         assert!(wide.iter().any(|t| t.inputs[0] == Layout::Plain && t.workspace == 0));
     }

@@ -10,7 +10,7 @@ use tactician_cuda::{Launch, LaunchArg};
 use tactician_device::{CudaInfo, DeviceInfo};
 use tactician_ir::{Op, Problem};
 use tactician_kernels::gemm::{Limits, MmaPlan, MmaTile, Product, Split, plans};
-use tactician_kernels::gemm_epilogue::{Over, matrix_epilogue, stored_type};
+use tactician_kernels::gemm_epilogue::{MatrixEpilogue, Over, matrix_epilogue, stored_type};
 use tactician_kernels::{Divisor, source};
 use tactician_types::{DType, Growth, Layout};
 
@@ -172,6 +172,8 @@ pub(crate) struct Epilogue {
     pub(crate) operands: Vec<Layout>,
     /// Their types, and how they spread over the result.
     pub(crate) kinds: Vec<(DType, Over)>,
+    /// What outputs are cut off at.
+    pub(crate) bounds: [f32; 2],
 }
 
 impl Epilogue {
@@ -190,9 +192,9 @@ impl Epilogue {
             kinds.push((operand.ty.dtype, over));
             operands.push(passed);
         }
-        let prelude =
+        let MatrixEpilogue { prelude, bounds } =
             matrix_epilogue(&problem.epilogue, problem.result.dtype, &kinds, problem.output.dtype).ok()?;
-        Some(Epilogue { prelude, operands, kinds })
+        Some(Epilogue { prelude, operands, kinds, bounds })
     }
 
     /// This epilogue for kernels that copy an operand of the output's shape and type to shared memory, where there is
@@ -203,9 +205,9 @@ impl Epilogue {
         if let Some(i) = index {
             kinds[i].1 = Over::Staged;
         }
-        let prelude =
+        let staged =
             matrix_epilogue(&problem.epilogue, problem.result.dtype, &kinds, problem.output.dtype).ok()?;
-        Some((prelude, index))
+        Some((staged.prelude, index))
     }
 
     /// How all operands are passed, those of the anchor first.
@@ -213,10 +215,16 @@ impl Epilogue {
         anchor.into_iter().chain(self.operands.iter().map(|&l| Use::As(l))).collect()
     }
 
-    /// Launch arguments of the epilogue's operands, which follow `anchor` operands.
+    /// Launch arguments of the epilogue: its operands, which follow `anchor` operands, then its bounds.
     pub(crate) fn args(&self, anchor: usize) -> impl Iterator<Item = LaunchArg> + use<> {
-        (anchor..anchor + self.operands.len()).map(|i| LaunchArg::Span(i as u16))
+        let operands = (anchor..anchor + self.operands.len()).map(|i| LaunchArg::Span(i as u16));
+        operands.chain(bound_args(self.bounds))
     }
+}
+
+/// Launch arguments of an epilogue's bounds.
+pub(crate) fn bound_args(bounds: [f32; 2]) -> [LaunchArg; 2] {
+    bounds.map(|b| LaunchArg::Bytes(b.to_ne_bytes().to_vec()))
 }
 
 /// The largest of 8, 4, 2 and 1 that divides `columns`: outputs stored at once.

@@ -115,3 +115,26 @@ fn steps_along_the_window_agree_with_division() {
         }
     }
 }
+
+#[test]
+fn one_kernel_serves_with_and_without_an_activation_that_only_cuts() {
+    let plain = conv(DType::F16, &[1, 64, 56, 56], &[64, 64, 3, 3], (1, 1, 1));
+    let mut relu = plain.clone();
+    relu.epilogue = Expr::unary(tactician_types::Unary::Relu).substitute(std::slice::from_ref(&plain.epilogue));
+    let families: [&dyn crate::Family; 2] = [&FAMILY, &crate::conv_cuda_tma::FAMILY];
+    for family in families {
+        let lists = [&plain, &relu].map(|p| family.tactics(p, &h100()));
+        assert!(!lists[0].is_empty() && lists[0].len() == lists[1].len());
+        for (without, with) in lists[0].iter().zip(&lists[1]) {
+            assert_eq!((&without.id, without.code().unwrap()), (&with.id, with.code().unwrap()));
+            let steps = |t: &Tactic| {
+                let zeros = |sizes: &[usize]| {
+                    let n: usize = sizes.iter().product();
+                    Some(tactician_ir::Tensor::from_bytes(DType::F16, sizes, vec![0; 2 * n]).unwrap())
+                };
+                t.emit(&[None, zeros(&[64, 64, 3, 3]), zeros(&[64, 1, 1])]).unwrap().steps
+            };
+            assert_ne!(steps(without), steps(with), "the bounds are parameters");
+        }
+    }
+}

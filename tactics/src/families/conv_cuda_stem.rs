@@ -3,7 +3,6 @@
 //! `8x16x64` is a block's tile: rows and columns of pixels, and filters; `w4` its warps. Reads plain input, or channels
 //! last with `.nhwc`; writes channels last. Source: `kernels/cuda/conv/stem.cu`.
 
-use std::sync::Arc;
 
 use tactician_cuda::{Launch, LaunchArg};
 use tactician_device::{CudaInfo, DeviceInfo};
@@ -193,7 +192,7 @@ fn tactic(
         problem,
         epilogue.uses(vec![
             Use::As(input),
-            Use::Packed("filters in order of mma.m16n8k16 registers", Arc::new(move |t: &Tensor| filters.pack(t))),
+            Use::packed("filters in order of mma.m16n8k16 registers", &format!("{filters:?}"), move |t| filters.pack(t)),
         ]),
         Layout::ChannelsLast,
         tensor_cores(dtype),
@@ -202,6 +201,7 @@ fn tactic(
 }
 
 /// Filters as the kernel wants them.
+#[derive(Debug)]
 struct Filters {
     count: usize,
     /// Rows of a window, of all channels.

@@ -17,7 +17,7 @@ fn serves_whole_chunks_of_channels_in_one_group() {
             for t in list {
                 let layouts = (t.inputs[0], t.output, t.workspace);
                 assert_eq!(layouts, (Layout::ChannelsLast, Layout::ChannelsLast, 0));
-                assert_eq!(t.code.unwrap().name == "gemm/tma.cu", window == 1);
+                assert_eq!(t.code().unwrap().name == "gemm/tma.cu", window == 1);
             }
         }
     }

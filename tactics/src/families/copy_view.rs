@@ -8,7 +8,7 @@ use tactician_device::DeviceInfo;
 use tactician_ir::{Op, Problem};
 use tactician_types::{Growth, Layout};
 
-use crate::{Emission, Family, Tactic};
+use crate::{Ahead, Emission, Family, Tactic};
 
 pub(crate) static FAMILY: View = View;
 
@@ -31,7 +31,7 @@ impl Family for View {
             workspace: 0,
             growth: Growth::NONE,
             view: true,
-            code: None,
+            ahead: Ahead::Nothing,
             emit: Arc::new(|_| Ok(Emission { view_of: Some(0), ..Emission::default() })),
         }]
     }

@@ -5,13 +5,12 @@
 //! shares the depth between the 4 blocks of a cluster, `s4` between 4 blocks that leave partial sums in scratch.
 //! `tf32` rounds f32 operands to 11 bits before multiplying. Source: `kernels/cuda/gemm/mma.cu`.
 
-use std::sync::Arc;
 
 use tactician_cuda::{Launch, LaunchArg};
 use tactician_device::{CudaInfo, DeviceInfo};
-use tactician_ir::{Op, Problem, Tensor};
+use tactician_ir::{Op, Problem};
 use tactician_kernels::gemm::{MmaPlan, MmaTile, Product, Split, plans};
-use tactician_kernels::gemm_epilogue::{Over, matrix_epilogue, stored_type};
+use tactician_kernels::gemm_epilogue::{MatrixEpilogue, Over, matrix_epilogue, stored_type};
 use tactician_kernels::source;
 use tactician_types::{DType, Layout};
 
@@ -145,7 +144,7 @@ impl Matrices {
             return Use::As(Layout::Plain);
         }
         let (n, k) = (self.n, self.k);
-        Use::Packed("rows along the depth", Arc::new(move |t: &Tensor| turn(t.bytes(), k, n, t.dtype().size())))
+        Use::packed("rows along the depth", &(k, n), move |t| turn(t.bytes(), k, n, t.dtype().size()))
     }
 }
 
@@ -182,9 +181,9 @@ pub(crate) fn columns_epilogue(problem: &Problem) -> Option<Epilogue> {
         ));
         operands.push(Layout::Plain);
     }
-    let prelude =
+    let MatrixEpilogue { prelude, bounds } =
         matrix_epilogue(&problem.epilogue, problem.result.dtype, &kinds, problem.output.dtype).ok()?;
-    Some(Epilogue { prelude, operands, kinds })
+    Some(Epilogue { prelude, operands, kinds, bounds })
 }
 
 fn tactic(

@@ -1,4 +1,4 @@
-use tactician_ir::MatMul;
+use tactician_ir::{MatMul, Tensor};
 
 use super::*;
 use crate::conv_cuda_mma::tests::{h100, problem};

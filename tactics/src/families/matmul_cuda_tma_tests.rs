@@ -75,9 +75,11 @@ fn slabs_move_a_residual_of_the_output_s_type() {
                 })
                 .collect()
         };
-        // The output, then the residual; the bias alone is left to be read.
+        // The output, then the residual; the bias alone is left to be read, and nothing is cut off.
         assert_eq!(maps(&end.outputs), if residual { vec![4, 3] } else { vec![3] });
-        assert_eq!(end.operands, [LaunchArg::Span(2)]);
+        let number = |x: f32| LaunchArg::Bytes(x.to_ne_bytes().to_vec());
+        let rest = [LaunchArg::Span(2), number(f32::NEG_INFINITY), number(f32::INFINITY)];
+        assert_eq!(end.operands, rest);
         assert_eq!(end.residual, residual);
         assert_eq!(end.prelude.contains("staged"), residual);
     }

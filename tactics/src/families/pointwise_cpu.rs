@@ -9,11 +9,11 @@ use std::sync::Arc;
 use tactician_cpu::Kernel;
 use tactician_cpu::ops::{Grid, GridExpr, Pointwise, PointwiseAny};
 use tactician_device::{CpuInfo, DeviceInfo};
-use tactician_ir::{BatchNorm, Op, Operand, Problem, Tensor};
+use tactician_ir::{BatchNorm, Op, Operand, Problem};
 use tactician_types::{Binary, DType, Expr, ExprNode, Growth, Layout, Scalar, Unary};
 
 use crate::cpu::{all_f32, encode, one_float};
-use crate::{Arg, Emission, EmitError, Family, Packed, StepSpec, Tactic, layout};
+use crate::{Ahead, Arg, Constants, Emission, EmitError, Family, Packed, StepSpec, Tactic, layout};
 
 pub(crate) static FAMILY: PointwiseCpu = PointwiseCpu;
 
@@ -252,7 +252,7 @@ pub(crate) fn tactic<K: Kernel + Clone>(
     let inputs =
         passes.iter().zip(&constant).map(|(p, &c)| if c { Layout::Plain } else { p.layout }).collect();
     let name = id.clone();
-    let emit = move |constants: &[Option<Tensor>]| {
+    let emit = move |constants: &Constants<'_>| {
         let fail = |problem: String| EmitError { tactic: name.clone(), problem };
         let mut out = Emission::default();
         let mut args = Vec::with_capacity(passes.len());
@@ -262,6 +262,7 @@ pub(crate) fn tactic<K: Kernel + Clone>(
                 continue;
             }
             let tensor = constants
+                .values
                 .get(i)
                 .and_then(Option::as_ref)
                 .filter(|t| t.len() == p.sizes.iter().product::<usize>())
@@ -269,7 +270,7 @@ pub(crate) fn tactic<K: Kernel + Clone>(
             args.push(Arg::Packed(out.packed.len()));
             out.packed.push(Packed {
                 note: format!("{} {}", tensor.ty(), p.layout),
-                bytes: layout::from_plain(tensor.bytes(), tensor.dtype().size(), &p.sizes, p.layout),
+                bytes: layout::from_plain(tensor.bytes(), tensor.dtype().size(), &p.sizes, p.layout).into(),
             });
         }
         let params = encode(&kernel).map_err(fail)?;
@@ -283,7 +284,7 @@ pub(crate) fn tactic<K: Kernel + Clone>(
         });
         Ok(out)
     };
-    Some(Tactic { id, inputs, output, workspace: scratch, growth: Growth::NONE, view: false, code: None, emit: Arc::new(emit) })
+    Some(Tactic { id, inputs, output, workspace: scratch, growth: Growth::NONE, view: false, ahead: Ahead::Nothing, emit: Arc::new(emit) })
 }
 
 #[cfg(test)]

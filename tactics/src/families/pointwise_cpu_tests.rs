@@ -1,7 +1,7 @@
 use super::*;
 use tactician_cpu::{CpuDevice, available_isas};
 use tactician_device::{Device, Span, StepDesc};
-use tactician_ir::TensorType;
+use tactician_ir::{Tensor, TensorType};
 use tactician_types::DType;
 
 /// Seeded values between -1 and 1.

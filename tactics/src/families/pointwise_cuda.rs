@@ -212,13 +212,14 @@ pub(crate) fn uses(problem: &Problem, passes: &[Pass]) -> Vec<Use> {
         }
         let (sizes, to) = (p.sizes.clone(), p.layout);
         let note = if to == Layout::ChannelsLast { "nhwc" } else { "plain" };
+        let of = sizes.clone();
         let pack = move |t: &Tensor| {
             if t.len() != sizes.iter().product::<usize>() {
                 return Err(format!("expected a constant of sizes {sizes:?}, found {}", t.ty()));
             }
             Ok(layout::from_plain(t.bytes(), t.dtype().size(), &sizes, to))
         };
-        Use::Packed(note, std::sync::Arc::new(pack))
+        Use::packed(note, &of, pack)
     };
     passes.iter().zip(problem.operands.iter().map(|o| o.constant)).map(one).collect()
 }

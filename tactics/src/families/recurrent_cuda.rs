@@ -11,12 +11,12 @@ use tactician_device::{CodeSource, CudaInfo, DeviceInfo};
 use tactician_ir::{Op, Problem};
 use tactician_kernels::Arguments;
 use tactician_kernels::gemm::{Product, Split, plans};
-use tactician_kernels::gemm_epilogue::stored_type;
+use tactician_kernels::gemm_epilogue::{UNBOUNDED, stored_type};
 use tactician_kernels::recurrent::{self, InputProduct, LayerTile, RecurrentCode, StepTile, two_phases};
 use tactician_types::{DType, Growth, Layout, Recurrent, RecurrentOperand};
 
 use crate::conv_cuda_mma::{
-    copies_whole_rows, divisor, has_clusters, has_tensor_cores, limits, tensor_cores, vector, words,
+    bound_args, copies_whole_rows, divisor, has_clusters, has_tensor_cores, limits, tensor_cores, vector, words,
 };
 use crate::conv_cuda_simt::{DEPTH, choices};
 use crate::cuda::{DeviceStep, Use, step_tactic};
@@ -182,7 +182,11 @@ impl<'a> Sequences<'a> {
             let tiles_n = n.div_ceil(tile_n);
             (m.div_ceil(tile_m) * tiles_n, tiles_n)
         };
-        let args = |shape| vec![LaunchArg::Span(0), LaunchArg::Span(1), LaunchArg::Span(self.scratch()), shape];
+        let args = |shape| {
+            let mut args = vec![LaunchArg::Span(0), LaunchArg::Span(1), LaunchArg::Span(self.scratch()), shape];
+            args.extend(bound_args(UNBOUNDED));
+            args
+        };
         if self.dtype != DType::F32 && k.is_multiple_of(8) {
             let product =
                 Product { m: m as u64, n: n as u64, k: k as u64, batches: 1, dtype: self.dtype };

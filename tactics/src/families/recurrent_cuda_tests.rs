@@ -77,7 +77,7 @@ fn every_tactic_stays_within_the_limits_of_a_gpu() {
                         let rows = layer.direction.count() * kind.gates() * sizes[3];
                         let ahead = t.id.ends_with(".ahead");
                         assert_eq!(t.workspace, if ahead { (products * rows) as u64 } else { 0 }, "{}", t.id);
-                        let text = t.code.clone().unwrap().text;
+                        let text = t.code().unwrap().text.clone();
                         let list = launches(&t, &p);
                         assert!(list.len() <= Launches::MOST);
                         for l in list {

@@ -12,7 +12,7 @@ use tactician_types::{Growth, Layout};
 
 use crate::cpu::{Use, kernel_tactic};
 use crate::move_strided::{element, layouts};
-use crate::{Emission, Family, Tactic};
+use crate::{Ahead, Emission, Family, Tactic};
 
 pub(crate) static FAMILY: Reformats = Reformats;
 
@@ -59,7 +59,7 @@ fn change(problem: &Problem, cpu: &CpuInfo, sizes: &[usize], from: Layout, to: L
             workspace: 0,
             growth: Growth::NONE,
             view: true,
-            code: None,
+            ahead: Ahead::Nothing,
             emit: Arc::new(|_| Ok(Emission { view_of: Some(0), ..Emission::default() })),
         });
     }

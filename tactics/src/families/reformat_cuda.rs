@@ -13,7 +13,7 @@ use tactician_types::{Growth, Layout};
 use crate::cuda::{DeviceStep, Use, step_tactic};
 use crate::move_strided_cuda::{Moves, strided_as, tiles};
 use crate::pointwise_cuda::{bytes, launch, spans};
-use crate::{Emission, Family, Tactic};
+use crate::{Ahead, Emission, Family, Tactic};
 
 pub(crate) static FAMILY: ReformatCuda = ReformatCuda;
 
@@ -57,7 +57,7 @@ fn change(problem: &Problem, cuda: &CudaInfo, sizes: &[usize], from: Layout, to:
             workspace: 0,
             growth: Growth::NONE,
             view: true,
-            code: None,
+            ahead: Ahead::Nothing,
             emit: Arc::new(|_| Ok(Emission { view_of: Some(0), ..Emission::default() })),
         }];
     }

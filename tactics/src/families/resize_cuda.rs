@@ -8,12 +8,12 @@ use std::sync::Arc;
 use tactician_cpu::movement::{Resampling, Taps};
 use tactician_cuda::LaunchArg;
 use tactician_device::{CudaInfo, DeviceInfo};
-use tactician_ir::{Op, Problem, Resize, ResizeMode, Tensor};
+use tactician_ir::{Op, Problem, Resize, ResizeMode};
 use tactician_kernels::{Arguments, Divisor, Grid, sources};
 use tactician_types::{Growth, Layout};
 
 use crate::cuda::DeviceStep;
-use crate::emission::{Arg, Emission, EmitError, Packed, StepSpec};
+use crate::emission::{Arg, Constants, Emission, EmitError, Packed, StepSpec};
 use crate::move_strided::{stored_axes, stored_sizes};
 use crate::pointwise_cuda::{bytes, launch, layouts, spans, vector_of};
 use crate::resize::how;
@@ -132,9 +132,9 @@ fn tactic(
     let code = sources::resize(dtype, list.len(), resized, nearest, v);
     let step = DeviceStep::launches(code, vec![launch], 0);
     let step_code = step.code.clone();
-    let table: Arc<[u8]> = bytemuck::cast_slice(&words).into();
-    let emit = move |_: &[Option<Tensor>]| -> Result<Emission, EmitError> {
-        let packed = Packed { note: "resize tables".into(), bytes: table.to_vec() };
+    let table: Arc<Vec<u8>> = Arc::new(bytemuck::cast_slice(&words).to_vec());
+    let emit = move |_: &Constants<'_>| -> Result<Emission, EmitError> {
+        let packed = Packed { note: "resize tables".into(), bytes: table.clone() };
         let spec = StepSpec {
             kernel: step.kernel,
             params: step.params.clone(),
@@ -152,7 +152,7 @@ fn tactic(
         workspace: 0,
         growth: Growth::NONE,
         view: false,
-        code: step_code,
+        ahead: step_code.into(),
         emit: Arc::new(emit),
     })
 }
