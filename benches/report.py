@@ -76,6 +76,7 @@ class Report:
             "gpu-peers": self.gpu_peers(),
             "gpu-builds": self.gpu_builds(),
             "gpu-steps": self.gpu_steps(),
+            "gpu-tactics": self.gpu_tactics(),
             "gpu-workspace": self.gpu_workspace(),
             "onnx-suite": self.onnx_suite(),
         }
@@ -349,6 +350,20 @@ class Report:
             lines.append([title(r["network"]), r["machine"], r["type"], len(times), f"{r['churn'] * 100:.0f} %",
                           f"{ms(min(times) / 1e3)} to {ms(max(times) / 1e3)} ms", f"{r['spread'] * 100:.1f} %"])
         header = ["network", "on", "type", "builds", "steps that changed", "latency", "spread"]
+        return table(header, lines) if lines else NOTHING
+
+    def gpu_tactics(self):
+        """Tactics of single convolutions by criterion, the fastest of each first."""
+        data = self.data("gpu-tactics") or {"rows": []}
+        lines, best = [], {}
+        for r in data["rows"]:
+            group = (r["machine"], r["type"], r["problem"])
+            first = best.setdefault(group, r["us"])
+            name = [data["machines"][r["machine"]]["gpu"].removeprefix("NVIDIA "), r["problem"], r["type"]]
+            lines.append([*(name if first == r["us"] else ["", "", ""]), f"`{r['tactic']}`",
+                          f"{r['workspace'] / 2**10:.0f} KiB", f"{r['us']:.2f} us",
+                          f"{max(r['high_us'] - r['us'], r['us'] - r['low_us']):.2f}", f"{r['us'] / first:.2f}"])
+        header = ["card", "convolution", "type", "tactic", "workspace", "a run", "±", "to the fastest"]
         return table(header, lines) if lines else NOTHING
 
     def gpu_workspace(self):

@@ -9,6 +9,7 @@ import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import chart  # noqa: E402
+import criterion  # noqa: E402
 import report  # noqa: E402
 import suite  # noqa: E402
 from program import bytes_of  # noqa: E402
@@ -67,6 +68,37 @@ class Records(unittest.TestCase):
         self.assertEqual([bytes_of(s) for s in ("0", "64KiB", "1.5MiB", "1GiB", "7B")], [0, 65536, 3 << 19, 1 << 30, 7])
         self.assertEqual(median([3, 1, 2]), 2)
         self.assertEqual(median([4, 1, 2, 3]), 2.5)
+
+
+class Criterion(unittest.TestCase):
+    def test_a_folder_becomes_rows_and_newer_ones_replace(self):
+        with tempfile.TemporaryDirectory() as folder:
+            def keep(tactic, us, group="cuda:0 f16 conv 3x3 64->64 at 56"):
+                at = os.path.join(folder, group.replace(":", "_"), tactic.replace("/", "_"), "new")
+                os.makedirs(at, exist_ok=True)
+                with open(os.path.join(at, "benchmark.json"), "w") as f:
+                    json.dump({"group_id": group, "function_id": tactic}, f)
+                with open(os.path.join(at, "estimates.json"), "w") as f:
+                    interval = {"lower_bound": us * 1e3 - 10, "upper_bound": us * 1e3 + 20}
+                    json.dump({"median": {"point_estimate": us * 1e3, "confidence_interval": interval}}, f)
+
+            keep("conv.cuda.mma/64x64 (1.5 KiB)", 9.0)
+            keep("conv.cudnn/e1 (0 B)", 8.0)
+            keep("whatever", 1.0, group="other")
+            found = criterion.rows(folder)
+            self.assertEqual([(r["tactic"], r["workspace"], r["us"]) for r in found],
+                             [("conv.cudnn/e1", 0, 8.0), ("conv.cuda.mma/64x64", 1536, 9.0)])
+            self.assertEqual((found[0]["low_us"], found[0]["high_us"]), (7.99, 8.02))
+            one = criterion.merge({}, {"gpu": "X"}, found)
+            two = criterion.merge(one, {"gpu": "Y"}, found)
+            self.assertEqual(len(criterion.merge(two, {"gpu": "X"}, found[:1])["rows"]), 3)
+            results = os.path.join(folder, "results")
+            os.makedirs(results)
+            with open(os.path.join(results, "gpu-tactics.json"), "w") as f:
+                json.dump(one, f)
+            text = report.Report(results).gpu_tactics()
+            self.assertIn("| X | conv 3x3 64->64 at 56 | f16 | `conv.cudnn/e1` | 0 KiB | 8.00 us | 0.02 | 1.00 |", text)
+            self.assertIn("|  |  |  | `conv.cuda.mma/64x64` | 2 KiB | 9.00 us | 0.02 | 1.12 |", text)
 
 
 class Reports(unittest.TestCase):

@@ -196,6 +196,7 @@ class Run:
                         raise figures
                     [y, *_] = self.program.run(plans[w], {"input": x}, os.path.join(folder, f"out-{engine}-{w}"))
                     keep = ("build_s", "tune_seconds", "compile_seconds", "reference_seconds", "check_seconds", "race_seconds",
+                            "check_thread_seconds", "family_thread_seconds",
                             "measured", "reused", "rejected", "workspace_used", "steps")
                     row.update({"refined": figures["refined"]} if "refined" in figures else {})
                     self.put(row, **{k: figures[k] for k in keep}, predicted_ms=figures["predicted_us"] / 1e3,
