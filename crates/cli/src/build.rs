@@ -8,7 +8,7 @@ use serde::Serialize;
 use tactician::ir::Dim;
 use tactician::passes::FusionPolicy;
 use tactician::report::render;
-use tactician::tuning::CheckTimes;
+use tactician::tuning::{CheckTimes, TuneTimes};
 use tactician::{
     Builder, Bytes, HostRegion, Needs, Network, Plan, RefineOptions, Refined, Rival, Settled, Tuned,
     TunedProfiles, record_of, zoo,
@@ -207,6 +207,20 @@ struct Report<'a> {
     refined: Option<RefineFigures<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<CheckFigures>,
+}
+
+/// Where the time of measuring went, for people.
+fn spent(times: &TuneTimes) -> String {
+    let seconds = |d: Duration| format!("{:.1} s", d.as_secs_f64());
+    let (checks, timing) = (seconds(times.check), seconds(times.race));
+    let reference = seconds(times.reference);
+    match times.compile.is_zero() {
+        true => format!("spent on the reference {reference}, checks {checks}, timing {timing}"),
+        false => format!(
+            "spent on checks {checks}, timing {timing}; meanwhile on compiling {}, the reference {reference}",
+            seconds(times.compile)
+        ),
+    }
 }
 
 /// The parts of checking by name.
@@ -424,6 +438,9 @@ pub(crate) fn run(a: &Build) -> Result<(), CliError> {
         report.reused,
         report.rejected.len()
     ))?;
+    if report.measured > 0 {
+        output::line(spent(&report.times))?;
+    }
     if let Some(s) = &settled {
         let mut text = format!("measured {} as a whole", micros(s.selected_us));
         for (rival, name) in

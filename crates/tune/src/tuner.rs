@@ -392,6 +392,9 @@ fn tune_all(
 /// and the others have tactics to check. What does not compile fails again, with its reason, when
 /// its tactic is tried. Returns how long it took.
 fn go_ahead(device: &dyn Device, list: &[&Ahead], stop: &AtomicBool) -> Duration {
+    if list.is_empty() {
+        return Duration::ZERO;
+    }
     let start = Instant::now();
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)).min(list.len());
