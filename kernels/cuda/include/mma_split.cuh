@@ -7,7 +7,14 @@ struct Split {
   Divisor row, image;   // vectors of a row, rows of an image
 };
 
-extern "C" __global__ void __launch_bounds__(256) split_finish(const float* partial, void* y, Split p EPILOGUE_PARAMS) {
+// Compiling for sm_100a, the assembler of CUDA 13.0 would rather spill than take more than 32 registers.
+#if __CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ < 1200
+#define FINISH_BOUNDS __launch_bounds__(256, 4)
+#else
+#define FINISH_BOUNDS __launch_bounds__(256)
+#endif
+
+extern "C" __global__ void FINISH_BOUNDS split_finish(const float* partial, void* y, Split p EPILOGUE_PARAMS) {
   wait_for_inputs();
   let_dependents_start();
   const unsigned i = blockIdx.x * 256 + threadIdx.x;
