@@ -1,6 +1,6 @@
 //! A few tactics of each family of own CUDA kernels whose threads share memory, each run a few times: small enough for
 //! checkers that slow a kernel down a hundred times, such as `compute-sanitizer --tool racecheck`. Every output still
-//! goes through the gate. `tests/tactics.rs` runs all tactics on more shapes.
+//! goes through the gate. `tests/tactics/` runs all tactics on more shapes.
 
 #![allow(
     clippy::unwrap_used,

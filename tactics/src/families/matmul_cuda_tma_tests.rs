@@ -107,7 +107,7 @@ fn the_grid_fills_the_device_and_no_more() {
     }
 }
 
-/// The shapes of `products_of_rows_on_the_gpu` (`tests/tactics.rs`) try every tile.
+/// The shapes of `products_of_rows_on_the_gpu` (`tests/tactics/`) try every tile.
 #[test]
 fn shapes_of_tests_try_every_tile() {
     let mut tried = HashSet::new();
