@@ -102,7 +102,7 @@ impl Checker {
             return Ok(Seen::Touched(ZONES.get(touched.trailing_zeros() as usize).unwrap_or(&ZONES[0])));
         }
         if found.iter().fold(0, |sum: u64, f| sum.wrapping_add(f.inputs)) != self.inputs {
-            return Ok(Seen::Touched("its operands"));
+            return Ok(Seen::Touched("its output and scratch"));
         }
         // `max` would take a number in place of what is none.
         let worse = |a: f64, b: f64| if a.is_nan() || a >= b { a } else { b };

@@ -136,7 +136,7 @@ impl<'a> Gate<'a> {
         stream: &mut dyn Stream,
         tactics: &[&Tactic],
     ) -> Result<(Sandbox<'a>, Option<Checker>), DeviceError> {
-        let sandbox = Sandbox::new(device, stream, self.problem, self.cases.len(), tactics)?;
+        let sandbox = Sandbox::new(device, self.problem, self.cases.len(), tactics)?;
         self.fill(stream, &sandbox)?;
         // Without it the host compares.
         let checker = self.checker(device, stream, &sandbox, tactics).unwrap_or_default();
@@ -266,10 +266,7 @@ impl<'a> Gate<'a> {
                 Seen::Output(..) => {}
                 Seen::Touched(what) => touched = Some(what.to_owned()),
             },
-            None => {
-                stream.synchronize()?;
-                touched = sandbox.touched(stream, ground)?;
-            }
+            None => touched = sandbox.touched(stream, ground)?,
         }
         if let Some(what) = touched {
             self.fill(stream, sandbox)?;

@@ -18,8 +18,8 @@ fn sum() -> Problem {
     Region::new("test", &g, &[y.node()]).unwrap().problem(&g)
 }
 
-/// Verdicts when steps add, and the first tactic's step also writes `spoil`, a number of bytes from the beginning of the
-/// output or, where that is negative, from its end backwards.
+/// Verdicts when steps add, and the first tactic's step also writes a byte so far from the beginning of its output as `spoil`
+/// says for the output's length.
 fn verdicts(spoil: impl Fn(usize) -> Option<isize> + Send + Sync + 'static) -> Vec<(String, Verdict)> {
     let (problem, options) = (sum(), TuneOptions::default());
     let all = offered(&problem, ReplayDevice::new().info(), &options);

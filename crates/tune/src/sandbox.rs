@@ -33,11 +33,8 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn new(device: &dyn Device, stream: &mut dyn Stream, room: u64) -> Result<Buffer, DeviceError> {
-        let buffer = Buffer { memory: device.alloc(room + 2 * GUARD)?, room };
-        // SAFETY: freshly allocated and not shared.
-        unsafe { stream.fill(buffer.zones(0)[0], GUARD_BYTE)? };
-        Ok(buffer)
+    fn new(device: &dyn Device, room: u64) -> Result<Buffer, DeviceError> {
+        Ok(Buffer { memory: device.alloc(room + 2 * GUARD)?, room })
     }
 
     fn span(&self, len: u64) -> Span {
@@ -83,14 +80,13 @@ pub(crate) struct Sandbox<'a> {
 }
 
 impl<'a> Sandbox<'a> {
-    /// What some tactics need for so many cases; operands come with [`Sandbox::fill`]. Where the device has too little room
-    /// for all scratch, there is as much as the most modest of those that do not fit leave.
+    /// What some tactics need for so many cases; operands and guard zones come with [`Sandbox::fill`]. Where the device has
+    /// no room for the scratch of some, there is as much as the greediest of the others wants.
     ///
     /// # Errors
     /// When the device has no room for operands and output.
     pub(crate) fn new(
         device: &dyn Device,
-        stream: &mut dyn Stream,
         problem: &'a Problem,
         cases: usize,
         tactics: &[&Tactic],
@@ -114,13 +110,13 @@ impl<'a> Sandbox<'a> {
         let inputs = device.alloc(end + GUARD)?;
         places.values_mut().for_each(|span| span.address += inputs.span().address);
         let longest = tactics.iter().filter_map(|t| stored_bytes(&problem.output, t.output)).max();
-        let output = Buffer::new(device, stream, longest.unwrap_or(0))?;
+        let output = Buffer::new(device, longest.unwrap_or(0))?;
         let mut wanted: Vec<u64> = tactics.iter().map(|t| t.workspace).chain([0]).collect();
         wanted.sort_unstable();
         wanted.dedup();
         let mut refusal = None;
         let scratch = loop {
-            match Buffer::new(device, stream, wanted.pop().unwrap_or(0)) {
+            match Buffer::new(device, wanted.pop().unwrap_or(0)) {
                 Ok(buffer) => break buffer,
                 Err(e) if wanted.is_empty() => return Err(e),
                 Err(e) => refusal = Some(e.to_string()),

@@ -1,3 +1,4 @@
+use rayon::prelude::*;
 use tactician_ir::{Conv, ConvTranspose};
 
 use crate::value::{Value, advance, strides};
@@ -19,7 +20,6 @@ pub(crate) fn conv(op: &Conv, inputs: &[&Value], sizes: &[usize]) -> Value {
 
 /// For many filters in a group: blocks of them go over blocks of outputs.
 fn by_filters(op: &Conv, inputs: &[&Value], sizes: &[usize]) -> Vec<f64> {
-    use rayon::prelude::*;
     let (x, w) = (inputs[0], inputs[1]);
     let (xd, wd) = (x.floats(), w.floats());
     let (channels, per_group) = (w.sizes[1], sizes[1] / op.groups);
@@ -223,6 +223,5 @@ pub(crate) fn conv_transpose(op: &ConvTranspose, inputs: &[&Value], sizes: &[usi
 
 /// Spreads work over the processors.
 fn parallel<T: Send>(list: Vec<T>, body: impl Fn(T) + Sync + Send) {
-    use rayon::prelude::*;
     list.into_par_iter().for_each(body);
 }
