@@ -44,38 +44,44 @@ fn stored(dtype: DType) -> Result<u32, String> {
 pub struct MatrixEpilogue {
     /// The prelude that `mma_epilogue.cuh` asks for.
     pub prelude: String,
-    /// What outputs are raised to and lowered to last: parameters of the kernel behind the operands', so that one kernel
-    /// serves with and without an activation that only cuts.
-    pub bounds: [f32; 2],
+    /// What outputs are raised to last: a parameter of the kernel behind the operands', so that one kernel serves with and
+    /// without ReLU. An upper bound stays in the code: as a second parameter it would cost kernels without a clip, which
+    /// most are, more than the few kernels that it would save are worth.
+    pub low: f32,
 }
 
-/// The bounds of outputs that nothing cuts.
-pub const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+/// The lower bound of outputs that nothing raises.
+pub const UNBOUNDED: f32 = f32::NEG_INFINITY;
 
-/// What an expression computes before it cuts its result off at bounds, and the bounds.
-fn bounded(expr: &Expr, dtype: DType) -> (Expr, [f32; 2]) {
+/// What an expression computes before its result is raised to a lower bound, and the bound.
+fn bounded(expr: &Expr, dtype: DType) -> (Expr, f32) {
     let node = |id: ExprId| expr.nodes()[usize::from(id)];
     let constant = |id: ExprId| match node(id) {
         ExprNode::Const(c) => rounded_float(c).filter(|x| !x.is_nan()),
         _ => None,
     };
-    // One cut: what is cut, and the bounds.
-    let cut = |id: ExprId| match node(id) {
-        ExprNode::Unary(Unary::Relu, a) => Some((a, [0.0, f32::INFINITY])),
-        ExprNode::Binary(Binary::Max, a, b) => Some((a, [constant(b)?, f32::INFINITY])),
-        ExprNode::Binary(Binary::Min, a, b) => Some((a, [f32::NEG_INFINITY, constant(b)?])),
+    // What is raised, and to what.
+    let raised = |id: ExprId| match node(id) {
+        ExprNode::Unary(Unary::Relu, a) => Some((a, 0.0)),
+        ExprNode::Binary(Binary::Max, a, b) => Some((a, constant(b)?)),
         _ => None,
     };
     if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
         return (expr.clone(), UNBOUNDED);
     }
-    let Some((inner, outer)) = cut(expr.root()) else { return (expr.clone(), UNBOUNDED) };
-    // The second cut of a clip; the order of the two does not matter where they leave something between them.
-    let both = cut(inner)
-        .map(|(a, b)| (a, [outer[0].max(b[0]), outer[1].min(b[1])]))
-        .filter(|(_, [low, high])| low <= high);
-    let (inner, bounds) = both.unwrap_or((inner, outer));
-    (expr.finish(inner), bounds)
+    if let Some((inner, low)) = raised(expr.root()) {
+        return (expr.finish(inner), low);
+    }
+    // A clip whose upper bound comes last: the order does not matter where the bounds leave something between them.
+    if let ExprNode::Binary(Binary::Min, a, b) = node(expr.root())
+        && let (Some((inner, low)), Some(high)) = (raised(a), constant(b))
+        && low <= high
+    {
+        let mut lowered = expr.clone();
+        let root = lowered.push(ExprNode::Binary(Binary::Min, inner, b));
+        return (lowered.finish(root), low);
+    }
+    (expr.clone(), UNBOUNDED)
 }
 
 /// `expr` reads the kernel's sum, of type `anchor`, and then the operands.
@@ -91,7 +97,7 @@ pub fn matrix_epilogue(
     let mut types = vec![anchor];
     types.extend(operands.iter().map(|o| o.0));
     let result = *expr.dtypes(&types)?.last().ok_or("the expression has no nodes")?;
-    let (expr, bounds) = bounded(expr, result);
+    let (expr, low) = bounded(expr, result);
     let mut text = expr_function("epilogue_value", &expr, &types)?;
     let (mut params, mut args, mut loads) = (String::new(), String::new(), String::new());
     let mut value = String::from("v[i]");
@@ -117,13 +123,12 @@ pub fn matrix_epilogue(
         let _ = write!(loads, " float x{i}[V]; load_floats<{t}, V>(x{i}, e{i}, {from});");
         let _ = write!(value, ", x{i}[i]");
     }
-    let _ = writeln!(text, "#define EPILOGUE_PARAMS {params}, const float low, const float high");
-    let _ = writeln!(text, "#define EPILOGUE_ARGS {args}, low, high");
+    let _ = writeln!(text, "#define EPILOGUE_PARAMS {params}, const float low");
+    let _ = writeln!(text, "#define EPILOGUE_ARGS {args}, low");
     let _ = writeln!(text, "#define EPILOGUE_LOADS {loads}");
-    let _ =
-        writeln!(text, "#define EPILOGUE_VALUE(i) op_min(op_max((float)epilogue_value({value}), low), high)");
+    let _ = writeln!(text, "#define EPILOGUE_VALUE(i) op_max((float)epilogue_value({value}), low)");
     let _ = writeln!(text, "#define OUTPUT_TYPE {}", stored(output)?);
-    Ok(MatrixEpilogue { prelude: text, bounds })
+    Ok(MatrixEpilogue { prelude: text, low })
 }
 
 /// An operand's steps along the axes of the result; axes it does not have step by 0.
@@ -211,7 +216,7 @@ mod tests {
         let text =
             matrix_epilogue(&e, DType::F16, &[(DType::F16, Over::Columns)], DType::F16).unwrap().prelude;
         assert!(text.contains("float x0[V]; load_floats<1, V>(x0, e0, column);"), "{text}");
-        assert!(text.contains("op_min(op_max((float)epilogue_value(v[i], x0[i]), low), high)"), "{text}");
+        assert!(text.contains("op_max((float)epilogue_value(v[i], x0[i]), low)"), "{text}");
         assert!(text.contains("#define OUTPUT_TYPE 1"), "{text}");
         assert!(matrix_epilogue(&e, DType::F16, &[(DType::I8, Over::Full)], DType::F16).is_err());
         let text =
@@ -220,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn activations_that_only_cut_are_bounds() {
+    fn lower_bounds_are_a_parameter() {
         let sum = |e: &mut Expr| {
             let [a, b] = [0, 1].map(|i| e.push(ExprNode::Input(i)));
             e.push(ExprNode::Binary(Binary::Add, a, b))
@@ -232,43 +237,45 @@ mod tests {
             let operands = [(DType::F16, Over::Columns)];
             matrix_epilogue(&e, DType::F16, &operands, DType::F16).unwrap()
         };
+        let cut = |cuts: &[(Binary, f64)]| {
+            of(&|e| {
+                cuts.iter().fold(sum(e), |x, &(op, to)| {
+                    let to = number(e, to);
+                    e.push(ExprNode::Binary(op, x, to))
+                })
+            })
+        };
         let plain = of(&sum);
-        assert_eq!(plain.bounds, UNBOUNDED);
+        assert_eq!(plain.low, UNBOUNDED);
         let relu = of(&|e| {
             let x = sum(e);
             e.push(ExprNode::Unary(Unary::Relu, x))
         });
-        let clip = |low: f64, high: f64, min_last: bool| {
-            of(&move |e| {
-                let x = sum(e);
-                let (a, b) = (number(e, low), number(e, high));
-                let (first, second) = if min_last { (a, b) } else { (b, a) };
-                let (one, two) =
-                    if min_last { (Binary::Max, Binary::Min) } else { (Binary::Min, Binary::Max) };
-                let y = e.push(ExprNode::Binary(one, x, first));
-                e.push(ExprNode::Binary(two, y, second))
-            })
+        assert_eq!(relu, MatrixEpilogue { low: 0.0, ..plain.clone() });
+        // Rounded as the type would.
+        assert_eq!(cut(&[(Binary::Max, 0.1)]), MatrixEpilogue { low: 0.099_975_586, ..plain.clone() });
+
+        let lowered = cut(&[(Binary::Min, 6.0)]);
+        assert!(lowered.low == UNBOUNDED && lowered != plain, "{lowered:?}");
+        // The constants of a clip stand in another order where its lower bound came first.
+        let same = |a: &MatrixEpilogue, b: &MatrixEpilogue| {
+            let shape = |e: &MatrixEpilogue| (e.low, e.prelude.matches("op_min").count(), e.prelude.len());
+            shape(a) == shape(b)
         };
-        for (found, bounds) in [
-            (relu, [0.0, f32::INFINITY]),
-            (clip(0.0, 6.0, true), [0.0, 6.0]),
-            (clip(-1.0, 6.0, false), [-1.0, 6.0]),
-            // Rounded as the type would.
-            (clip(0.1, 1e5, true), [0.099_975_586, f32::INFINITY]),
-        ] {
-            assert_eq!(found, MatrixEpilogue { bounds, ..plain.clone() });
-        }
+        let raised = MatrixEpilogue { low: -1.0, ..lowered.clone() };
+        assert_eq!(cut(&[(Binary::Min, 6.0), (Binary::Max, -1.0)]), raised);
+        let clip = cut(&[(Binary::Max, -1.0), (Binary::Min, 6.0)]);
+        assert!(same(&clip, &raised), "{clip:?}");
         // The last cut wins where nothing is between them.
-        let odd = clip(6.0, 0.0, true);
-        assert_eq!(odd.bounds, [f32::NEG_INFINITY, 0.0]);
-        assert!(odd.prelude.contains("op_max"));
+        let odd = cut(&[(Binary::Max, 6.0), (Binary::Min, 0.0)]);
+        assert!(odd.low == UNBOUNDED && odd.prelude.matches("op_max").count() > 1, "{odd:?}");
         // What it cuts is not the whole result.
         let scaled = of(&|e| {
             let x = sum(e);
             let y = e.push(ExprNode::Unary(Unary::Relu, x));
             e.push(ExprNode::Binary(Binary::Mul, x, y))
         });
-        assert_eq!(scaled.bounds, UNBOUNDED);
+        assert_eq!(scaled.low, UNBOUNDED);
     }
 
     #[test]

@@ -172,8 +172,8 @@ pub(crate) struct Epilogue {
     pub(crate) operands: Vec<Layout>,
     /// Their types, and how they spread over the result.
     pub(crate) kinds: Vec<(DType, Over)>,
-    /// What outputs are cut off at.
-    pub(crate) bounds: [f32; 2],
+    /// What outputs are raised to.
+    pub(crate) low: f32,
 }
 
 impl Epilogue {
@@ -192,9 +192,9 @@ impl Epilogue {
             kinds.push((operand.ty.dtype, over));
             operands.push(passed);
         }
-        let MatrixEpilogue { prelude, bounds } =
+        let MatrixEpilogue { prelude, low } =
             matrix_epilogue(&problem.epilogue, problem.result.dtype, &kinds, problem.output.dtype).ok()?;
-        Some(Epilogue { prelude, operands, kinds, bounds })
+        Some(Epilogue { prelude, operands, kinds, low })
     }
 
     /// This epilogue for kernels that copy an operand of the output's shape and type to shared memory, where there is
@@ -215,16 +215,16 @@ impl Epilogue {
         anchor.into_iter().chain(self.operands.iter().map(|&l| Use::As(l))).collect()
     }
 
-    /// Launch arguments of the epilogue: its operands, which follow `anchor` operands, then its bounds.
+    /// Launch arguments of the epilogue: its operands, which follow `anchor` operands, then its lower bound.
     pub(crate) fn args(&self, anchor: usize) -> impl Iterator<Item = LaunchArg> + use<> {
         let operands = (anchor..anchor + self.operands.len()).map(|i| LaunchArg::Span(i as u16));
-        operands.chain(bound_args(self.bounds))
+        operands.chain([low_arg(self.low)])
     }
 }
 
-/// Launch arguments of an epilogue's bounds.
-pub(crate) fn bound_args(bounds: [f32; 2]) -> [LaunchArg; 2] {
-    bounds.map(|b| LaunchArg::Bytes(b.to_ne_bytes().to_vec()))
+/// The launch argument of an epilogue's lower bound.
+pub(crate) fn low_arg(low: f32) -> LaunchArg {
+    LaunchArg::Bytes(low.to_ne_bytes().to_vec())
 }
 
 /// The largest of 8, 4, 2 and 1 that divides `columns`: outputs stored at once.

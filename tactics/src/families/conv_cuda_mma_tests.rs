@@ -117,7 +117,7 @@ fn steps_along_the_window_agree_with_division() {
 }
 
 #[test]
-fn one_kernel_serves_with_and_without_an_activation_that_only_cuts() {
+fn one_kernel_serves_with_and_without_relu() {
     let plain = conv(DType::F16, &[1, 64, 56, 56], &[64, 64, 3, 3], (1, 1, 1));
     let mut relu = plain.clone();
     relu.epilogue = Expr::unary(tactician_types::Unary::Relu).substitute(std::slice::from_ref(&plain.epilogue));
@@ -134,7 +134,7 @@ fn one_kernel_serves_with_and_without_an_activation_that_only_cuts() {
                 };
                 t.emit(&[None, zeros(&[64, 64, 3, 3]), zeros(&[64, 1, 1])]).unwrap().steps
             };
-            assert_ne!(steps(without), steps(with), "the bounds are parameters");
+            assert_ne!(steps(without), steps(with), "the bound is a parameter");
         }
     }
 }

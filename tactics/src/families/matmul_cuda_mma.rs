@@ -181,9 +181,9 @@ pub(crate) fn columns_epilogue(problem: &Problem) -> Option<Epilogue> {
         ));
         operands.push(Layout::Plain);
     }
-    let MatrixEpilogue { prelude, bounds } =
+    let MatrixEpilogue { prelude, low } =
         matrix_epilogue(&problem.epilogue, problem.result.dtype, &kinds, problem.output.dtype).ok()?;
-    Some(Epilogue { prelude, operands, kinds, bounds })
+    Some(Epilogue { prelude, operands, kinds, low })
 }
 
 fn tactic(

@@ -16,7 +16,7 @@ use tactician_kernels::recurrent::{self, InputProduct, LayerTile, RecurrentCode,
 use tactician_types::{DType, Growth, Layout, Recurrent, RecurrentOperand};
 
 use crate::conv_cuda_mma::{
-    bound_args, copies_whole_rows, divisor, has_clusters, has_tensor_cores, limits, tensor_cores, vector, words,
+    copies_whole_rows, divisor, has_clusters, has_tensor_cores, limits, low_arg, tensor_cores, vector, words,
 };
 use crate::conv_cuda_simt::{DEPTH, choices};
 use crate::cuda::{DeviceStep, Use, step_tactic};
@@ -184,7 +184,7 @@ impl<'a> Sequences<'a> {
         };
         let args = |shape| {
             let mut args = vec![LaunchArg::Span(0), LaunchArg::Span(1), LaunchArg::Span(self.scratch()), shape];
-            args.extend(bound_args(UNBOUNDED));
+            args.push(low_arg(UNBOUNDED));
             args
         };
         if self.dtype != DType::F32 && k.is_multiple_of(8) {
