@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use tactician_device::{CodeSource, Device, DeviceError};
-use tactician_ir::{ExprNode, Graph, Op, Problem, Region, ValueId};
+use tactician_ir::{ExprNode, Graph, Op, Problem, Region, Tensor, ValueId};
 use tactician_plan::{ALIGNMENT, Constant, Place, Plan, PlanMeta, Port, Step, Target, ValueLife};
 use tactician_select::{Buffer, place};
-use tactician_tactics::{Ahead, Arg, Emission, Packed, Tactic, ahead_of};
+use tactician_tactics::{Ahead, Arg, Emission, Tactic, ahead_of};
 use tactician_types::Layout;
 
+use crate::code::CodeFolder;
 use crate::error::BuildError;
 
 /// A region with its chosen tactic.
@@ -35,6 +36,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) graph: &'a Graph,
     /// Compiles the steps' code.
     pub(crate) device: &'a dyn Device,
+    /// Where code is kept.
+    pub(crate) code: Option<&'a CodeFolder>,
     /// Producers before users.
     pub(crate) regions: Vec<Chosen<'a>>,
     /// Changes of layout to make right after a value is there, in order.
@@ -64,9 +67,29 @@ struct Draft {
     scratch: u64,
 }
 
+/// A tactic that becomes steps of the plan: of a region, or of a change of layout.
+struct Part<'a> {
+    tactic: &'a Tactic,
+    /// What the tactic packs.
+    constants: Vec<Option<Tensor>>,
+    inputs: Vec<Stored>,
+    out: Stored,
+    name: &'a str,
+    op: String,
+    problem: &'a Problem,
+    time_us: f64,
+}
+
+/// What a tactic puts into the plan, and the hashes of its constants.
+struct Emitted {
+    emission: Emission,
+    hashes: Vec<[u8; 32]>,
+}
+
 struct Assembly<'a> {
     graph: &'a Graph,
     device: &'a dyn Device,
+    code: Option<&'a CodeFolder>,
     /// Machine code that is known already.
     codes: HashMap<CodeSource, Result<Arc<[u8]>, DeviceError>>,
     homes: BTreeMap<Stored, Home>,
@@ -87,6 +110,7 @@ pub(crate) fn assemble(parts: Parts<'_>) -> Result<Plan, BuildError> {
     let mut a = Assembly {
         graph,
         device: parts.device,
+        code: parts.code,
         codes: codes(&parts),
         homes: BTreeMap::new(),
         buffers: Vec::new(),
@@ -98,11 +122,13 @@ pub(crate) fn assemble(parts: Parts<'_>) -> Result<Plan, BuildError> {
     let output_home = output_homes(&parts);
     for (i, &node) in graph.inputs().iter().enumerate() {
         a.homes.insert((node.value(), Layout::Plain), Home::Input(i as u32));
-        a.change_layouts(node.value(), parts.changes.get(&node.value()), &output_home)?;
     }
-    for chosen in &parts.regions {
-        a.region(chosen, &output_home)?;
-        a.change_layouts(chosen.region.output, parts.changes.get(&chosen.region.output), &output_home)?;
+    // As many at once as there are processors: packed constants are as large as those they are made of.
+    for list in in_order(&parts).chunks(rayon::current_num_threads()) {
+        let emitted: Vec<Result<Emitted, BuildError>> = list.par_iter().map(Part::emit).collect();
+        for (part, emitted) in list.iter().zip(emitted) {
+            a.add(part, emitted?, &output_home)?;
+        }
     }
     // An output that some other output, an input or a constant already holds is copied at the end. There is nothing to copy
     // of one without elements.
@@ -112,9 +138,7 @@ pub(crate) fn assemble(parts: Parts<'_>) -> Result<Plan, BuildError> {
         }
         let own = Home::Output(i as u32);
         let from = match graph.constant(*value) {
-            Some(t) => Home::Constant(
-                a.constant(&Packed { note: t.ty().to_string(), bytes: t.bytes().to_vec().into() }),
-            ),
+            Some(t) => Home::Constant(a.constant(hash(t.bytes()), &t.ty().to_string(), t.bytes())),
             None => a.home((*value, Layout::Plain))?,
         };
         if from != own {
@@ -131,13 +155,74 @@ fn codes(parts: &Parts<'_>) -> HashMap<CodeSource, Result<Arc<[u8]>, DeviceError
     let ahead = ahead_of(parts.regions.iter().map(|c| &c.tactic).chain(changes));
     let compiled = ahead.into_par_iter().filter_map(|a| match a {
         Ahead::Nothing => None,
-        Ahead::Code(source) => Some((source.clone(), parts.device.compile(source))),
+        Ahead::Code(source) => Some((source.clone(), compile(parts.device, parts.code, source))),
         Ahead::Work(work) => {
             work();
             None
         }
     });
     compiled.collect()
+}
+
+fn compile(
+    device: &dyn Device,
+    folder: Option<&CodeFolder>,
+    source: &CodeSource,
+) -> Result<Arc<[u8]>, DeviceError> {
+    match folder {
+        Some(folder) => folder.compile(device, source),
+        None => device.compile(source),
+    }
+}
+
+fn hash(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
+}
+
+/// The tactics of all regions and changes of layout, in the order in which they run.
+fn in_order<'a>(parts: &'a Parts<'_>) -> Vec<Part<'a>> {
+    let graph = parts.graph;
+    let mut list = Vec::new();
+    let changes = |list: &mut Vec<Part<'a>>, value: ValueId| {
+        for change in parts.changes.get(&value).into_iter().flatten() {
+            list.push(Part {
+                tactic: &change.tactic,
+                constants: vec![None],
+                inputs: vec![(value, change.from)],
+                out: (value, change.to),
+                name: &graph.producer(value).name,
+                op: format!("reformat {} to {}", change.from, change.to),
+                problem: &change.problem,
+                time_us: change.time_us,
+            });
+        }
+    };
+    for &node in graph.inputs() {
+        changes(&mut list, node.value());
+    }
+    for Chosen { region, problem, tactic, time_us } in &parts.regions {
+        list.push(Part {
+            tactic,
+            constants: region.constants(graph),
+            inputs: region.inputs.iter().copied().zip(tactic.inputs.iter().copied()).collect(),
+            out: (region.output, tactic.output),
+            name: &graph.node(region.anchor).name,
+            op: describe(graph, region),
+            problem,
+            time_us: *time_us,
+        });
+        changes(&mut list, region.output);
+    }
+    list
+}
+
+impl Part<'_> {
+    fn emit(&self) -> Result<Emitted, BuildError> {
+        let fail = |source| BuildError::Emit { region: self.name.to_owned(), source };
+        let emission = self.tactic.emit(&self.constants).map_err(fail)?;
+        let hashes = emission.packed.iter().map(|p| hash(&p.bytes)).collect();
+        Ok(Emitted { emission, hashes })
+    }
 }
 
 /// The values that may be computed straight into an output: those whose bytes are exactly one output's. A view passes its
@@ -190,124 +275,65 @@ impl Assembly<'_> {
         home
     }
 
-    /// The number of a constant, shared with equal ones.
-    fn constant(&mut self, packed: &Packed) -> u32 {
-        let hash = *blake3::hash(packed.bytes.as_slice()).as_bytes();
+    /// The number of a constant with this hash, shared with equal ones.
+    fn constant(&mut self, hash: [u8; 32], note: &str, bytes: &[u8]) -> u32 {
         if let Some(&i) = self.known.get(&hash) {
             return i;
         }
         let offset = (self.constant_bytes.len() as u64).next_multiple_of(ALIGNMENT);
         self.constant_bytes.resize(offset as usize, 0);
-        self.constant_bytes.extend(packed.bytes.iter());
+        self.constant_bytes.extend_from_slice(bytes);
         let index = self.constants.len() as u32;
-        self.constants.push(Constant { note: packed.note.clone(), offset, len: packed.bytes.len() as u64 });
+        self.constants.push(Constant { note: note.to_owned(), offset, len: bytes.len() as u64 });
         self.known.insert(hash, index);
         index
     }
 
-    fn region(&mut self, c: &Chosen<'_>, outputs: &BTreeMap<Stored, Home>) -> Result<(), BuildError> {
-        let region = c.region;
-        let name = self.graph.node(region.anchor).name.clone();
-        let emission = c
-            .tactic
-            .emit(&region.constants(self.graph))
-            .map_err(|e| BuildError::Emit { region: name.clone(), source: e })?;
-        let inputs: Vec<Stored> =
-            region.inputs.iter().copied().zip(c.tactic.inputs.iter().copied()).collect();
-        let out = (region.output, c.tactic.output);
-        self.emit(
-            emission,
-            &inputs,
-            out,
-            &name,
-            &describe(self.graph, region),
-            c.problem,
-            &c.tactic.id,
-            c.time_us,
-            outputs,
-        )
-    }
-
-    fn change_layouts(
+    /// Adds what a tactic emitted.
+    fn add(
         &mut self,
-        value: ValueId,
-        changes: Option<&Vec<Change>>,
+        part: &Part<'_>,
+        emitted: Emitted,
         outputs: &BTreeMap<Stored, Home>,
     ) -> Result<(), BuildError> {
-        for change in changes.into_iter().flatten() {
-            let name = self.graph.producer(value).name.clone();
-            let emission = change
-                .tactic
-                .emit(&[None])
-                .map_err(|e| BuildError::Emit { region: name.clone(), source: e })?;
-            let op = format!("reformat {} to {}", change.from, change.to);
-            self.emit(
-                emission,
-                &[(value, change.from)],
-                (value, change.to),
-                &name,
-                &op,
-                &change.problem,
-                &change.tactic.id,
-                change.time_us,
-                outputs,
-            )?;
-        }
-        Ok(())
-    }
-
-    fn emit(
-        &mut self,
-        emission: Emission,
-        inputs: &[Stored],
-        out: Stored,
-        name: &str,
-        op: &str,
-        problem: &Problem,
-        tactic: &str,
-        time_us: f64,
-        outputs: &BTreeMap<Stored, Home>,
-    ) -> Result<(), BuildError> {
+        let Emitted { emission, hashes } = emitted;
         if let Some(operand) = emission.view_of {
-            let home = self.home(inputs[operand])?;
-            self.homes.insert(out, home);
+            let home = self.home(part.inputs[operand])?;
+            self.homes.insert(part.out, home);
             return Ok(());
         }
-        let packed: Vec<u32> = emission.packed.iter().map(|p| self.constant(p)).collect();
-        let home = self.make_home(out, outputs);
+        let with_hashes = emission.packed.iter().zip(hashes);
+        let packed: Vec<u32> = with_hashes.map(|(p, hash)| self.constant(hash, &p.note, &p.bytes)).collect();
+        let home = self.make_home(part.out, outputs);
         let count = emission.steps.len().max(1) as f64;
         for spec in emission.steps {
             let resolve = |arg: &Arg| match *arg {
-                Arg::Operand(i) => self.home(inputs[i]),
+                Arg::Operand(i) => self.home(part.inputs[i]),
                 Arg::Packed(i) => Ok(Home::Constant(packed[i])),
                 Arg::Output => Ok(home),
             };
             let reads = spec.inputs.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
             let writes = spec.outputs.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-            let code =
-                match &spec.code {
-                    Some(source) => {
-                        let known = self.codes.get(source).cloned();
-                        let bytes = known.unwrap_or_else(|| self.device.compile(source))?.to_vec();
-                        Some(self.constant(&Packed {
-                            note: format!("code of {}", source.name),
-                            bytes: bytes.into(),
-                        }))
-                    }
-                    None => None,
-                };
+            let code = match &spec.code {
+                Some(source) => {
+                    let known = self.codes.get(source).cloned();
+                    let bytes = known.unwrap_or_else(|| compile(self.device, self.code, source))?;
+                    Some(self.constant(hash(&bytes), &format!("code of {}", source.name), &bytes))
+                }
+                None => None,
+            };
             let step = Step {
-                name: name.to_owned(),
-                op: op.to_owned(),
-                problem: problem.to_string(),
-                tactic: tactic.to_owned(),
+                name: part.name.to_owned(),
+                op: part.op.clone(),
+                problem: part.problem.to_string(),
+                tactic: part.tactic.id.clone(),
                 kernel: spec.kernel.to_owned(),
                 params: spec.params,
                 inputs: vec![],
                 outputs: vec![],
                 scratch: None,
                 code,
-                predicted_us: time_us / count,
+                predicted_us: part.time_us / count,
             };
             self.draft(step, reads, writes, spec.scratch);
         }

@@ -1,5 +1,6 @@
 //! From a network to its measurements.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use tactician_tune::{
     Catalogue, Progress, Purpose, Spared, TacticTable, TuneError, TuneOptions, TuneReport, facts, tune_with,
 };
 
+use crate::code::CodeFolder;
 use crate::devices::DeviceName;
 use crate::dynamic::{Profile, TunedProfiles, shapes_at};
 use crate::error::BuildError;
@@ -265,15 +267,15 @@ impl<'a> Builder<'a> {
 
     fn measure(&mut self, network: &Network) -> Result<Tuned, BuildError> {
         let start = Instant::now();
-        let device = self.open()?;
         if let Some(path) = &self.table {
             TacticTable::check_path(path)?;
         }
-        let mut table = match &self.table {
-            Some(path) if path.exists() => TacticTable::load(path)?,
-            _ => TacticTable::new(),
+        let (device, graph) = self.prepare(network)?;
+        let saved = match &self.table {
+            Some(path) if path.exists() => Some(TacticTable::load(path)?),
+            _ => None,
         };
-        let graph = self.prepare(network)?;
+        let mut table = saved.clone().unwrap_or_default();
         let catalogue = Catalogue::new();
         let offer = Offer { catalogue: &catalogue, device: device.info(), options: &self.tuning };
         let regions = to_measure(&graph, self.policy.as_deref(), &self.also, &proposals(&graph), offer);
@@ -313,12 +315,14 @@ impl<'a> Builder<'a> {
         }
         if let Some(path) = &self.table
             && !self.tuning.frozen
+            && saved.as_ref() != Some(&table)
             && matches!(report, Ok(_) | Err(TuneError::Fault { .. }))
         {
             table.save(path)?;
         }
         let report = report?;
         let context = table.context(&facts(device.as_ref()));
+        let code = self.table.as_ref().map(|t| CodeFolder::beside(t, device.info(), !self.tuning.frozen));
         let times = BuildTimes { prepare: prepared, tune: start.elapsed() };
         Ok(Tuned {
             graph,
@@ -329,6 +333,7 @@ impl<'a> Builder<'a> {
             device,
             table,
             catalogue,
+            code,
             context,
             report,
             times,
@@ -355,8 +360,7 @@ impl<'a> Builder<'a> {
     /// As [`Builder::build`].
     pub fn untuned(mut self, network: &Network) -> Result<Plan, BuildError> {
         let start = Instant::now();
-        let device = self.open()?;
-        let graph = self.prepare(network)?;
+        let (device, graph) = self.prepare(network)?;
         let catalogue = Catalogue::new();
         let offer = Offer { catalogue: &catalogue, device: device.info(), options: &self.tuning };
         let regions = to_measure(&graph, Some(&Greedy), &[], &proposals(&graph), offer);
@@ -386,14 +390,20 @@ impl<'a> Builder<'a> {
         Ok(device)
     }
 
-    /// The canonical graph in the precision asked for; takes the options that override those of tuning.
-    fn prepare(&mut self, network: &Network) -> Result<Verified<Graph>, BuildError> {
-        let graph = canonical(network, &self.shapes, self.precision)?;
+    /// The device, and the canonical graph in the precision asked for, which is made while the device opens; takes the options
+    /// that override those of tuning.
+    fn prepare(&mut self, network: &Network) -> Result<(Arc<dyn Device>, Verified<Graph>), BuildError> {
+        let (shapes, precision) = (self.shapes.clone(), self.precision);
+        let (device, graph) = std::thread::scope(|scope| {
+            let graph = scope.spawn(move || canonical(network, &shapes, precision));
+            (self.open(), graph.join())
+        });
+        let (device, graph) = (device?, graph.unwrap_or_else(|panic| resume_unwind(panic))?);
         self.tuning.tf32 = self.tf32.unwrap_or(self.tuning.tf32);
         if let Some(filter) = self.tactics.take() {
             self.tuning.tactics = filter;
         }
-        Ok(graph)
+        Ok((device, graph))
     }
 }
 

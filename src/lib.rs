@@ -10,6 +10,7 @@
 
 mod assemble;
 mod builder;
+mod code;
 mod devices;
 mod dynamic;
 mod error;

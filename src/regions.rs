@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use rayon::prelude::*;
 use tactician_device::DeviceInfo;
 use tactician_ir::{Expr, Graph, NodeId, Op, Operand, Problem, Region, ValueId};
 use tactician_passes::{FusionPolicy, Greedy, Proposal};
@@ -24,6 +25,15 @@ impl Offer<'_> {
         self.catalogue.allowed(problem, self.device, self.options)
     }
 
+    /// Finds out on all processors what may run some regions: of a GPU's libraries every question takes milliseconds.
+    fn look_up<'r>(&self, graph: &Graph, regions: impl Iterator<Item = &'r Region>) {
+        let problems = regions.map(|r| r.problem(graph));
+        let different: BTreeMap<String, Problem> = problems.map(|p| (p.to_string(), p)).collect();
+        different
+            .into_par_iter()
+            .for_each(|(_, p)| drop(self.catalogue.offered(&p, self.device, self.options)));
+    }
+
     /// Whether the device runs a region itself.
     fn at_home(&self, graph: &Graph, region: &Region) -> bool {
         self.allowed(&region.problem(graph)).iter().any(|t| !is_host(&t.id))
@@ -40,16 +50,16 @@ pub(crate) fn to_measure<'p>(
     proposals: &[Proposal],
     offer: Offer<'_>,
 ) -> Vec<Region> {
-    let mut all = served(graph, policy.unwrap_or(&Greedy).choose(graph, proposals).into_regions(), offer);
+    let chosen = policy.unwrap_or(&Greedy).choose(graph, proposals).into_regions();
+    let whole = proposals.iter().map(|p| &p.region).filter(|_| policy.is_none());
+    offer.look_up(graph, whole.clone().chain(&chosen));
+    let mut all = served(graph, chosen.clone(), offer);
     let parts: Vec<Region> = all.iter().filter_map(|r| apart(graph, r, offer)).flatten().collect();
     all.extend(parts);
     for p in also {
         all.extend(served(graph, p.choose(graph, proposals).into_regions(), offer));
     }
-    if policy.is_none() {
-        let whole = proposals.iter().map(|p| &p.region).filter(|r| offer.at_home(graph, r));
-        all.extend(whole.cloned());
-    }
+    all.extend(whole.filter(|r| offer.at_home(graph, r)).cloned());
     let mut seen = BTreeSet::new();
     all.retain(|r| seen.insert(r.nodes.clone()));
     all

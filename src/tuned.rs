@@ -13,6 +13,7 @@ use tactician_tune::{Catalogue, TacticTable, TuneError, TuneOptions, TuneReport}
 
 use crate::assemble::{Change, Chosen, Parts, assemble, describe};
 use crate::builder::{BuildTimes, HostRegion};
+use crate::code::CodeFolder;
 use crate::error::BuildError;
 use crate::instance::fastest_changes;
 use crate::record::packed;
@@ -31,6 +32,8 @@ pub struct Tuned {
     pub(crate) device: Arc<dyn Device>,
     pub(crate) table: TacticTable,
     pub(crate) catalogue: Catalogue,
+    /// Where machine code is kept.
+    pub(crate) code: Option<CodeFolder>,
     pub(crate) context: String,
     pub(crate) report: TuneReport,
     pub(crate) times: BuildTimes,
@@ -72,6 +75,7 @@ impl Tuned {
             device,
             table: TacticTable::new(),
             catalogue,
+            code: None,
             context: String::new(),
             report: TuneReport::default(),
             times,
@@ -224,6 +228,7 @@ impl Tuned {
         assemble(Parts {
             graph: &self.graph,
             device: self.device.as_ref(),
+            code: self.code.as_ref(),
             regions: chosen,
             changes,
             target: target_of(self.device.info()),

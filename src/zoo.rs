@@ -4,6 +4,7 @@
 //! networks compute as fast and as much as trained ones but recognise nothing. Batch normalisation is folded, as it
 //! is in exported inference models.
 
+use rayon::prelude::*;
 use tactician_ir::{Binary, Dim, Reshape, Shape};
 use tactician_ir::{
     Conv, DType, Expr, ExprNode, Graph, GraphError, MatMul, Op, Pool, PoolKind, Reduce, ReduceKind, Scalar,
@@ -162,21 +163,25 @@ fn build(
     Network::from_graph(layers.graph)
 }
 
+/// What SplitMix64 adds to its state each time.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
 impl Layers {
     /// Approximately normal numbers with the given deviation: sums of uniform bits (SplitMix64).
     fn random(&mut self, name: &str, sizes: &[usize], deviation: f32) -> ValueId {
         let n: usize = sizes.iter().product();
-        let mut values = Vec::with_capacity(n);
-        for _ in 0..n {
-            self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut z = self.seed;
+        let first = self.seed;
+        let value = |i: usize| {
+            let mut z = first.wrapping_add(STEP.wrapping_mul(i as u64 + 1));
             z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
             z ^= z >> 31;
             // Four 16-bit uniforms: variance 4/12 of 2^32.
             let sum: u64 = (0..4).map(|i| z >> (16 * i) & 0xFFFF).sum();
-            values.push((sum as f32 / 65536.0 - 2.0) * 1.732_050_8 * deviation);
-        }
+            (sum as f32 / 65536.0 - 2.0) * 1.732_050_8 * deviation
+        };
+        let values: Vec<f32> = (0..n).into_par_iter().with_min_len(1 << 14).map(value).collect();
+        self.seed = first.wrapping_add(STEP.wrapping_mul(n as u64));
         let tensor = Tensor::new(sizes, &values).expect("as many values as the sizes say");
         self.graph.add_constant(name, tensor)
     }

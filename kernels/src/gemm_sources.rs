@@ -122,7 +122,8 @@ fn tensor_cores(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
     stems(dtype, epilogue, out);
 }
 
-/// First layers: tile, filters, warps, channels, window, stride, load, shift, extra, padded, pitch, vector.
+/// First layers: tile, filters, warps, channels, window, stride, load, shift, extra, padded, pitch, vector; and whether they
+/// read `f32`.
 fn stems(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
     const NAMES: [&str; 16] = [
         "TILE_H",
@@ -142,13 +143,16 @@ fn stems(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
         "NHWC",
         "VECTOR",
     ];
-    for (i, values) in [
-        [8, 16, 64, 4, 3, 7, 7, 2, 2, 8, 1, 4, 8, 48, 0, 8],
-        [16, 16, 64, 8, 3, 3, 3, 1, 1, 8, 1, 6, 4, 48, 0, 8],
-        [8, 8, 64, 2, 3, 7, 7, 2, 2, 2, 1, 0, 8, 24, 0, 4],
-        [8, 16, 32, 4, 3, 3, 3, 2, 2, 1, 0, 0, 4, 96, 1, 8],
-        [16, 16, 32, 8, 1, 5, 5, 1, 1, 4, 0, 2, 8, 48, 0, 1],
-        [8, 16, 64, 4, 4, 8, 8, 4, 4, 1, 0, 0, 8, 72, 0, 8],
+    for (i, (values, wide)) in [
+        ([8, 16, 64, 4, 3, 7, 7, 2, 2, 8, 1, 4, 8, 48, 0, 8], false),
+        ([16, 16, 64, 8, 3, 3, 3, 1, 1, 8, 1, 6, 4, 48, 0, 8], false),
+        ([8, 8, 64, 2, 3, 7, 7, 2, 2, 2, 1, 0, 8, 24, 0, 4], false),
+        ([8, 16, 32, 4, 3, 3, 3, 2, 2, 1, 0, 0, 4, 96, 1, 8], false),
+        ([16, 16, 32, 8, 1, 5, 5, 1, 1, 4, 0, 2, 8, 48, 0, 1], false),
+        ([8, 16, 64, 4, 4, 8, 8, 4, 4, 1, 0, 0, 8, 72, 0, 8], false),
+        ([8, 16, 64, 4, 3, 7, 7, 2, 2, 4, 1, 0, 8, 48, 0, 8], true),
+        ([16, 16, 32, 8, 3, 3, 3, 1, 1, 4, 1, 2, 4, 48, 0, 8], true),
+        ([8, 8, 64, 2, 1, 5, 5, 1, 1, 1, 0, 0, 8, 16, 0, 1], true),
     ]
     .into_iter()
     .enumerate()
@@ -158,7 +162,8 @@ fn stems(dtype: DType, epilogue: &str, out: &mut Vec<CodeSource>) {
             continue;
         }
         let mut defines = define(&std::array::from_fn::<_, 16, _>(|i| (NAMES[i], values[i])));
-        defines.extend(define(&[("ELEMENT", stored_type(dtype).unwrap_or(0))]));
+        let element = stored_type(dtype).unwrap_or(0);
+        defines.extend(define(&[("ELEMENT", element), ("INPUT", if wide { 0 } else { element })]));
         out.push(source("conv/stem.cu", epilogue, &defines));
     }
 }

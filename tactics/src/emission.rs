@@ -1,9 +1,8 @@
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use tactician_device::CodeSource;
 use tactician_ir::Tensor;
-use tactician_types::Layout;
+use tactician_types::{Layout, Memo};
 use thiserror::Error;
 
 use crate::layout;
@@ -70,10 +69,7 @@ pub struct Constants<'a> {
 
 /// What tactics packed of one problem's constants: many want the same form, which is made once and shared.
 #[derive(Debug, Default)]
-pub struct Forms(Mutex<BTreeMap<(usize, String), Kept>>);
-
-/// A form that one thread makes and others wait for.
-type Kept = Arc<OnceLock<Result<Arc<Vec<u8>>, String>>>;
+pub struct Forms(Memo<(usize, String), Result<Arc<Vec<u8>>, String>>);
 
 impl Forms {
     /// The form of operand `i` that a name stands for, made by `pack` unless it was made before.
@@ -83,9 +79,7 @@ impl Forms {
         name: String,
         pack: impl FnOnce() -> Result<Vec<u8>, String>,
     ) -> Result<Arc<Vec<u8>>, String> {
-        let kept =
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((i, name)).or_default().clone();
-        kept.get_or_init(|| pack().map(Arc::new)).clone()
+        self.0.get((i, name), || pack().map(Arc::new))
     }
 }
 

@@ -38,6 +38,8 @@ fn conversions_at_the_ends_on_the_gpu() {
         let x: Given<'_> = (&[2, 16, 7, 9], short, false);
         list.extend([
             first([1, 3, 224, 224], 64, 7, 2),
+            // Several tiles a block.
+            first([8, 3, 224, 224], 64, 7, 2),
             first([2, 3, 33, 31], 32, 3, 2),
             first([1, 1, 17, 19], 20, 5, 1),
             first([3, 4, 20, 20], 24, 3, 1),

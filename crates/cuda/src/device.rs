@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::sync::Arc;
-#[cfg(feature = "nvrtc")]
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::sys::CUdevice_attribute;
 use tactician_device::{
     CodeSource, CudaInfo, Device, DeviceError, DeviceInfo, DeviceKind, Executable, HostBytes, Memory, Span,
     StepDesc, Stream,
 };
+#[cfg(feature = "nvrtc")]
+use tactician_types::Memo;
 
 #[cfg(feature = "nvrtc")]
 use crate::compile::compile_for;
@@ -35,7 +35,7 @@ pub struct CudaDevice {
     modules: Modules,
     /// Compiled code by the hash of source, options and architecture.
     #[cfg(feature = "nvrtc")]
-    compiled: Mutex<BTreeMap<[u8; 32], Arc<OnceLock<Result<Arc<[u8]>, DeviceError>>>>>,
+    compiled: Memo<[u8; 32], Result<Arc<[u8]>, DeviceError>>,
 }
 
 impl CudaDevice {
@@ -80,7 +80,7 @@ impl CudaDevice {
             host: None,
             modules: Modules::default(),
             #[cfg(feature = "nvrtc")]
-            compiled: Mutex::default(),
+            compiled: Memo::new(),
         })
     }
 
@@ -240,10 +240,7 @@ impl Device for CudaDevice {
             hash.update(part.as_bytes());
         }
         let key = *hash.finalize().as_bytes();
-        // Threads compile different sources at once; who wants the same one waits for it.
-        let cell =
-            self.compiled.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
-        cell.get_or_init(|| compile_for(source, &architecture).map(|c| c.cubin.into())).clone()
+        self.compiled.get(key, || compile_for(source, &architecture).map(|c| c.cubin.into()))
     }
 
     fn health(&self) -> Result<(), DeviceError> {

@@ -1,9 +1,9 @@
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tactician_device::DeviceInfo;
 use tactician_ir::Problem;
 use tactician_tactics::{Tactic, tactics_where};
+use tactician_types::Memo;
 
 use crate::tuner::{TuneOptions, filtered};
 
@@ -24,7 +24,7 @@ pub fn allowed(problem: &Problem, device: &DeviceInfo, options: &TuneOptions) ->
 /// What [`offered`] says of each problem, found out once: on a GPU the libraries are asked, which takes a while. For one
 /// device and one set of options; but which problems may cross to the host may change meanwhile.
 #[derive(Debug, Default)]
-pub struct Catalogue(Mutex<BTreeMap<(String, bool), Arc<[Tactic]>>>);
+pub struct Catalogue(Memo<(String, bool), Arc<[Tactic]>>);
 
 impl Catalogue {
     /// An empty one.
@@ -36,13 +36,7 @@ impl Catalogue {
     pub fn offered(&self, problem: &Problem, device: &DeviceInfo, options: &TuneOptions) -> Arc<[Tactic]> {
         let text = problem.to_string();
         let on_host = options.on_host.contains(&text);
-        let key = (text, on_host);
-        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return known.clone();
-        }
-        let list: Arc<[Tactic]> = offered(problem, device, options).into();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, list.clone());
-        list
+        self.0.get((text, on_host), || offered(problem, device, options).into())
     }
 
     /// As [`allowed`].

@@ -10,6 +10,7 @@ mod expr;
 mod file;
 mod growth;
 mod layout;
+mod memo;
 mod narrow;
 mod recent;
 mod recurrent;
@@ -21,6 +22,7 @@ pub use expr::{Binary, Expr, ExprId, ExprNode, MAX_EXPR_NODES, Scalar, Unary};
 pub use file::{replaceable, write_file};
 pub use growth::Growth;
 pub use layout::{Layout, ParseLayoutError};
+pub use memo::Memo;
 pub use narrow::{NarrowFloat, narrow_integer};
 pub use recent::Recent;
 pub use recurrent::{

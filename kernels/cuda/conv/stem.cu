@@ -2,9 +2,10 @@
 //
 //   y[pixel, filter] = epilogue(sum over (c, r, s) of x[c][pixel's place + (r, s)] * w[filter, (c, r, s)])
 //
-// x is plain, or NHWC with NHWC = 1; y is NHWC. A block keeps its TILE_N filters in shared memory and walks over tiles of
+// x is plain, or NHWC with NHWC = 1, in the type INPUT; y is NHWC. A block keeps its TILE_N filters in shared memory and walks over tiles of
 // TILE_H x TILE_W pixels. The part of x that a tile reads, its patch, lies in shared memory too, zeros where there is no
-// image; the next patch arrives while one is multiplied.
+// image; the next patch arrives while one is multiplied. Where x is f32, INPUT = 0, it arrives as such, and is rounded when the
+// patch before it is done with.
 //
 //   depth    (c, r) x PADDED columns, 4 or 8: 16 of them are a step. Two neighbouring columns are one word of the patch
 //            and one register of a fragment.
@@ -43,10 +44,14 @@ constexpr int PATCH = CHANNELS * ROWS * LINE;
 constexpr int WINDOW_ROWS = CHANNELS * WINDOW_H;
 constexpr int STEPS = (WINDOW_ROWS * PADDED + 15) / 16;
 constexpr int WEIGHT_BYTES = STEPS * TILE_N * 32;
+constexpr bool WIDE = INPUT == 0;
+/// Elements of a row of a patch before they are rounded.
+constexpr int WIDE_ROW = (CHUNKS * LOAD + 1) / 2 * 2;
 /// Threads of a multiprocessor: as many as registers allow.
 constexpr int RESIDENT = VECTOR == 8 ? 512 : 384;
 
 static_assert(ELEMENT != 0, "elements of 16 bits");
+static_assert(INPUT == ELEMENT || WIDE && !NHWC && LOAD <= 4, "f32 comes plain, in chunks of up to 16 bytes");
 static_assert(TILE_W % 8 == 0 && WARP_M % TILE_W == 0 && TILE_N % 32 == 0, "a warp has whole rows of the tile");
 static_assert(SHIFT + WINDOW_W <= PADDED && EXTRA % 2 == 0, "windows begin at words");
 static_assert(ROW_PITCH % 8 == 0 && ROW_PITCH >= CHUNKS * LOAD, "rows hold whole chunks");
@@ -66,7 +71,12 @@ __device__ __forceinline__ Place place_of(unsigned tile, const Shape& p) {
   return {(int)image, (int)line * TILE_H, (int)(rest - line * p.line_tiles.value) * TILE_W};
 }
 
-__device__ __forceinline__ void copy_patch(u16* patch, const u16* x, unsigned tile, const Shape& p) {
+/// Elements of x as a patch receives them.
+template <bool WIDE> struct Received { using Type = float; static constexpr int LINE = WIDE_ROW; };
+template <> struct Received<false> { using Type = u16; static constexpr int LINE = ::LINE; };
+using Element = Received<WIDE>::Type;
+
+__device__ __forceinline__ void copy_patch(Element* patch, const Element* x, unsigned tile, const Shape& p) {
   constexpr int COUNT = CHANNELS * ROWS * CHUNKS;
   const Place at = place_of(tile, p);
   const int top = at.row * STRIDE_H - p.top, left = at.column * STRIDE_W - p.left;
@@ -80,14 +90,27 @@ __device__ __forceinline__ void copy_patch(u16* patch, const u16* x, unsigned ti
     const int column = NHWC ? i / CHANNELS % CHUNKS : i % CHUNKS * LOAD;
     const int down = top + row, right = left + column;
     const bool valid = (unsigned)down < (unsigned)p.height && (unsigned)right < (unsigned)p.width;
-    const u16* from = x;
+    const Element* from = x;
     if (valid) from += NHWC ? (down * p.width + right) * CHANNELS + c : (c * p.height + down) * p.width + right;
-    u16* to = patch + (c * ROWS + row) * LINE + column;
-    if constexpr (LOAD == 1) {
-      *to = valid ? *from : (u16)0;
+    Element* to = patch + (c * ROWS + row) * Received<WIDE>::LINE + column;
+    if constexpr (LOAD * sizeof(Element) < 4) {
+      *to = valid ? *from : (Element)0;
     } else {
-      copy_part<LOAD * 2>(to, from, valid);
+      copy_part<LOAD * sizeof(Element)>(to, from, valid);
     }
+  }
+}
+
+/// Rounds a patch, and fills the copies that begin one column later.
+__device__ __forceinline__ void round_patch(u16* patch, const float* wide) {
+  constexpr int WORDS = (COLUMNS + 1) / 2;
+  for (int i = threadIdx.x; i < CHANNELS * ROWS * WORDS; i += THREADS) {
+    const int row = i / WORDS, at = i % WORDS;
+    const float* from = wide + row * WIDE_ROW + at * 2;
+    const float2 pair = *(const float2*)from;
+    unsigned* word = (unsigned*)(patch + row * LINE) + at;
+    *word = pack<ELEMENT>(pair.x, pair.y);
+    if (COPIES == 2 && at < (COLUMNS - 1) / 2) word[ROW_PITCH / 2] = pack<ELEMENT>(pair.y, from[2]);
   }
 }
 
@@ -163,25 +186,30 @@ conv_stem(const void* x, const void* w, void* y, Shape p EPILOGUE_PARAMS) {
   if (column + 1 >= SHIFT + WINDOW_W) halves &= 0xffffu;
 
   u16* patch = (u16*)(shared + WEIGHT_BYTES);
-  int spare = PATCH;  // from this patch to the other one
+  // Where the next patch arrives: beside this one, each in turn; f32 always at the same place.
+  Element* next_patch = (Element*)(patch + PATCH);
   unsigned tile = blockIdx.x;
   wait_for_inputs();
-  copy_patch(patch, (const u16*)x, tile, p);
+  copy_patch(WIDE ? next_patch : (Element*)patch, (const Element*)x, tile, p);
   end_copies();
 #pragma unroll 1
   while (true) {
     wait_copies<0>();
     // The patch has landed for every thread, and every thread is done with the one that is overwritten next.
     __syncthreads();
+    if constexpr (WIDE) {
+      round_patch(patch, (const float*)next_patch);
+      __syncthreads();
+    }
     const unsigned next = tile + gridDim.x;
     const bool last = next >= p.tiles;
     if (last) {
       let_dependents_start();
     } else {
-      copy_patch(patch + spare, (const u16*)x, next, p);
+      copy_patch(next_patch, (const Element*)x, next, p);
     }
     end_copies();
-    if constexpr (COPIES == 2) {
+    if constexpr (COPIES == 2 && !WIDE) {
       shift_patch(patch);
       __syncthreads();
     }
@@ -208,7 +236,10 @@ conv_stem(const void* x, const void* w, void* y, Shape p EPILOGUE_PARAMS) {
     }
     if (last) return;
     tile = next;
-    patch += spare;
-    spare = -spare;
+    if constexpr (!WIDE) {
+      u16* landed = (u16*)next_patch;
+      next_patch = (Element*)patch;
+      patch = landed;
+    }
   }
 }

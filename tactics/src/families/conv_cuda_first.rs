@@ -63,7 +63,7 @@ impl Family for ConvFirst {
 }
 
 /// The problem with its image stored as it is multiplied.
-fn rounded(problem: &Problem) -> Problem {
+pub(crate) fn rounded(problem: &Problem) -> Problem {
     let mut rounded = problem.clone();
     if let Some(dtype) = problem.read_as(0) {
         rounded.operands[0].ty.dtype = dtype;

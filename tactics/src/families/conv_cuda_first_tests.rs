@@ -26,9 +26,7 @@ fn reads_images_of_f32_too() {
 }
 
 #[test]
-fn no_other_family_serves_them() {
-    let list = crate::tactics(&first(DType::F32, DType::F16, 3), &h100());
-    assert!(list.iter().all(|t| t.id.starts_with("conv.cuda.first/")), "{list:?}");
+fn serves_no_other_types_and_depths() {
     assert!(FAMILY.tactics(&first(DType::F32, DType::F16, 16), &h100()).is_empty());
     assert!(FAMILY.tactics(&first(DType::F64, DType::F16, 3), &h100()).is_empty());
     assert!(FAMILY.tactics(&first(DType::BF16, DType::F16, 3), &h100()).is_empty());

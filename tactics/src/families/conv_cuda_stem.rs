@@ -1,7 +1,7 @@
 //! `conv.cuda.stem`: first layers of f16 and bf16 on tensor cores: up to four channels, windows of up to 8 columns.
 //!
 //! `8x16x64` is a block's tile: rows and columns of pixels, and filters; `w4` its warps. Reads plain input, or channels
-//! last with `.nhwc`; writes channels last. Source: `kernels/cuda/conv/stem.cu`.
+//! last with `.nhwc`; plain input may be f32, which it rounds. Writes channels last. Source: `kernels/cuda/conv/stem.cu`.
 
 
 use tactician_cuda::{Launch, LaunchArg};
@@ -11,6 +11,7 @@ use tactician_kernels::gemm_epilogue::stored_type;
 use tactician_kernels::source;
 use tactician_types::{DType, Layout};
 
+use crate::conv_cuda_first::rounded;
 use crate::conv_cuda_mma::{
     Epilogue, Image, divisor, has_clusters, has_tensor_cores, tensor_cores, vector, words,
 };
@@ -48,7 +49,11 @@ impl Family for ConvStem {
 
     fn tactics(&self, problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
         let (Some(cuda), Op::Conv(_)) = (device.cuda(), &problem.anchor) else { return vec![] };
-        let Some(image) = Image::new(problem) else { return vec![] };
+        let wide = problem.read_as(0).is_some();
+        if wide && problem.operands[0].ty.dtype != DType::F32 {
+            return vec![];
+        }
+        let Some(image) = Image::new(&rounded(problem)) else { return vec![] };
         let short = matches!(problem.result.dtype, DType::F16 | DType::BF16);
         let few = image.groups == 1 && image.channels <= MOST_CHANNELS && image.dilations == [1, 1];
         if !has_tensor_cores(cuda) || !short || !few || image.window[1] > 8 {
@@ -57,7 +62,7 @@ impl Family for ConvStem {
         let Some(epilogue) = Epilogue::new(problem, Layout::ChannelsLast) else { return vec![] };
         let plain = TILES.iter().map(|t| (t, Layout::Plain));
         plain
-            .chain([(&TILES[0], Layout::ChannelsLast)])
+            .chain([(&TILES[0], Layout::ChannelsLast)].into_iter().filter(|_| !wide))
             .filter_map(|(tile, input)| tactic(problem, cuda, &image, &epilogue, tile, input))
             .collect()
     }
@@ -75,11 +80,12 @@ struct Lie {
 }
 
 impl Lie {
-    fn new(image: &Image, input: Layout) -> Lie {
+    /// With loads of up to `most` elements.
+    fn new(image: &Image, input: Layout, most: usize) -> Lie {
         let window = image.window[1];
         let padded = if window <= 4 { 4 } else { 8 };
         // Chunks of the widest load that divides the rows of the image, if windows can then begin at even columns.
-        let load = vector(image.input[1]) as usize;
+        let load = (vector(image.input[1]) as usize).min(most);
         let left = image.pads[1].next_multiple_of(load);
         let before = left - image.pads[1];
         let shift = before % 2;
@@ -89,6 +95,11 @@ impl Lie {
         Lie { load, shift, extra: before - shift, padded, left }
     }
 
+    /// Columns of a patch.
+    fn columns(&self, image: &Image, tile: &Tile) -> usize {
+        self.extra + (tile.columns - 1) * image.strides[1] + self.padded
+    }
+
     fn steps(&self, image: &Image) -> usize {
         (image.channels * image.window[0] * self.padded).div_ceil(16)
     }
@@ -96,8 +107,7 @@ impl Lie {
     /// Elements from one row of a patch to the next, or to its copy.
     fn pitch(&self, image: &Image, tile: &Tile) -> usize {
         let stride = image.strides[1];
-        let columns = self.extra + (tile.columns - 1) * stride + self.padded;
-        let whole = columns.next_multiple_of(8);
+        let whole = self.columns(image, tile).next_multiple_of(8);
         // The eight or four stretches of words that a warp reads at once lie in different banks.
         match (stride % 2, self.padded) {
             (1, _) => (whole + 16).next_multiple_of(32) - 16,
@@ -117,7 +127,8 @@ fn tactic(
 ) -> Option<Tactic> {
     let dtype = problem.result.dtype;
     let output = problem.operands.len() as u16;
-    let lie = Lie::new(image, input);
+    let stored = problem.operands[0].ty.dtype;
+    let lie = Lie::new(image, input, 16 / stored.size());
     let steps = lie.steps(image);
     if steps > MOST_STEPS {
         return None;
@@ -131,7 +142,15 @@ fn tactic(
     let pitch = lie.pitch(image, tile);
     let rows = ((tile.rows - 1).checked_mul(image.strides[0])?).checked_add(image.window[0])?;
     let patch = rows.checked_mul(image.channels * (1 + image.strides[1] % 2) * 2)?.checked_mul(pitch)?;
-    let shared = patch.checked_mul(2)?.checked_add(steps * n * 32)?;
+    // Patches that arrive: as they are used, or with whole pairs of wider columns.
+    let arriving = match stored == dtype {
+        true => patch,
+        false => {
+            let row = lie.columns(image, tile).next_multiple_of(lie.load).next_multiple_of(2);
+            rows.checked_mul(image.channels)?.checked_mul(row * stored.size())?
+        }
+    };
+    let shared = patch.checked_add(arriving)?.checked_add(steps * n * 32)?;
     if shared as u64 > cuda.shared_bytes || tiles_n > 65535 {
         return None;
     }
@@ -153,6 +172,7 @@ fn tactic(
         ("ROW_PITCH", word(pitch)),
         ("NHWC", u32::from(input != Layout::Plain)),
         ("ELEMENT", stored_type(dtype)?),
+        ("INPUT", stored_type(stored)?),
         ("VECTOR", vector(image.filters)),
     ]
     .map(|(name, value)| format!("{name}={value}"));

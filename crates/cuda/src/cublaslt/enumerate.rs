@@ -1,14 +1,13 @@
 //! Which algorithms the library has for a product.
 
-use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tactician_cublaslt_sys::{
     HeuristicResult, Preference, PreferenceAttribute, ReductionScheme, Status, library,
 };
 use tactician_device::DeviceError;
-use tactician_types::DType;
+use tactician_types::{DType, Memo};
 
 use super::config::Config;
 use super::descriptors::{ADDRESS_ALIGNMENT, Descriptors, check};
@@ -18,25 +17,16 @@ use super::handle::{Ready, ready, version};
 /// Most algorithms that the library is asked for at once.
 const WANTED: usize = 64;
 
-/// Algorithms by GPU and product.
-type Known = BTreeMap<(usize, Vec<u8>), Arc<[Algorithm]>>;
-
 /// The algorithms of the library for a product on GPU number `ordinal` that need no more scratch than `workspace`
 /// bytes, likely fast ones first, those that need none included; each configuration once. None when the product, the
 /// library or the GPU cannot be used. The library is asked once a process.
 pub fn algorithms(gemm: &Gemm, ordinal: usize, workspace: u64) -> Arc<[Algorithm]> {
-    static KNOWN: Mutex<Known> = Mutex::new(Known::new());
+    // By GPU and product.
+    static KNOWN: Memo<(usize, Vec<u8>), Arc<[Algorithm]>> = Memo::new();
     // The library chooses whatever the scale.
     let Ok(mut key) = postcard::to_stdvec(&Gemm { alpha: 1.0, ..*gemm }) else { return Arc::new([]) };
     key.extend(workspace.to_le_bytes());
-    let key = (ordinal, key);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(found) = known.get(&key) {
-        return found.clone();
-    }
-    let found: Arc<[Algorithm]> = list(gemm, ordinal, workspace).unwrap_or_default().into();
-    known.insert(key, found.clone());
-    found
+    KNOWN.get((ordinal, key), || list(gemm, ordinal, workspace).unwrap_or_default().into())
 }
 
 /// Version of the library, such as 130002.

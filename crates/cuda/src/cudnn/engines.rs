@@ -1,14 +1,13 @@
 //! Which engines can run a graph, with which settings.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tactician_cudnn_sys::{
     AttributeName, AttributeType, BehaviorNote, Cudnn, DescriptorType, HeuristicMode, KnobType, NumericalNote,
 };
 use tactician_device::{CudaInfo, DeviceError};
-use tactician_types::DType;
+use tactician_types::{DType, Memo};
 
 use super::descriptor::{Descriptor, library};
 use super::graph::OperationGraph;
@@ -98,21 +97,12 @@ impl fmt::Display for Candidate {
 /// # Errors
 /// When cuDNN is missing, the graph is unsound, or cuDNN refuses it.
 pub fn candidates(spec: &GraphSpec, info: &CudaInfo) -> Result<Arc<[Candidate]>, DeviceError> {
-    type Known = BTreeMap<(Vec<u8>, String), Arc<[Candidate]>>;
-    static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
+    static KNOWN: Memo<(Vec<u8>, String), Result<Arc<[Candidate]>, DeviceError>> = Memo::new();
     let cudnn = library()?;
     spec.check().map_err(|problem| DeviceError::BadStep { kernel: super::NAME.to_owned(), problem })?;
     let text = postcard::to_stdvec(spec)
         .map_err(|e| DeviceError::Failed { call: "encoding a graph".to_owned(), reason: e.to_string() })?;
-    let key = (text, format!("{info:?}"));
-    // Held while asking: cuDNN's heuristics are not asked for one thing twice.
-    let mut known = KNOWN.lock().unwrap_or_else(|e| e.into_inner());
-    if let Some(found) = known.get(&key) {
-        return Ok(found.clone());
-    }
-    let found: Arc<[Candidate]> = list(cudnn, spec, &Target::of(cudnn, info))?.into();
-    known.insert(key, found.clone());
-    Ok(found)
+    KNOWN.get((text, format!("{info:?}")), || Ok(list(cudnn, spec, &Target::of(cudnn, info))?.into()))
 }
 
 /// The same without memory.
