@@ -11,7 +11,7 @@ use tactician_select::{Buffer, place};
 use tactician_tactics::{Ahead, Arg, Emission, Tactic, ahead_of};
 use tactician_types::Layout;
 
-use crate::code::CodeFolder;
+use crate::cache::CacheFolder;
 use crate::error::BuildError;
 
 /// A region with its chosen tactic.
@@ -37,7 +37,7 @@ pub(crate) struct Parts<'a> {
     /// Compiles the steps' code.
     pub(crate) device: &'a dyn Device,
     /// Where code is kept.
-    pub(crate) code: Option<&'a CodeFolder>,
+    pub(crate) cache: Option<&'a CacheFolder>,
     /// Producers before users.
     pub(crate) regions: Vec<Chosen<'a>>,
     /// Changes of layout to make right after a value is there, in order.
@@ -89,7 +89,7 @@ struct Emitted {
 struct Assembly<'a> {
     graph: &'a Graph,
     device: &'a dyn Device,
-    code: Option<&'a CodeFolder>,
+    cache: Option<&'a CacheFolder>,
     /// Machine code that is known already.
     codes: HashMap<CodeSource, Result<Arc<[u8]>, DeviceError>>,
     homes: BTreeMap<Stored, Home>,
@@ -110,7 +110,7 @@ pub(crate) fn assemble(parts: Parts<'_>) -> Result<Plan, BuildError> {
     let mut a = Assembly {
         graph,
         device: parts.device,
-        code: parts.code,
+        cache: parts.cache,
         codes: codes(&parts),
         homes: BTreeMap::new(),
         buffers: Vec::new(),
@@ -155,7 +155,7 @@ fn codes(parts: &Parts<'_>) -> HashMap<CodeSource, Result<Arc<[u8]>, DeviceError
     let ahead = ahead_of(parts.regions.iter().map(|c| &c.tactic).chain(changes));
     let compiled = ahead.into_par_iter().filter_map(|a| match a {
         Ahead::Nothing => None,
-        Ahead::Code(source) => Some((source.clone(), compile(parts.device, parts.code, source))),
+        Ahead::Code(source) => Some((source.clone(), compile(parts.device, parts.cache, source))),
         Ahead::Work(work) => {
             work();
             None
@@ -166,11 +166,11 @@ fn codes(parts: &Parts<'_>) -> HashMap<CodeSource, Result<Arc<[u8]>, DeviceError
 
 fn compile(
     device: &dyn Device,
-    folder: Option<&CodeFolder>,
+    cache: Option<&CacheFolder>,
     source: &CodeSource,
 ) -> Result<Arc<[u8]>, DeviceError> {
-    match folder {
-        Some(folder) => folder.compile(device, source),
+    match cache {
+        Some(cache) => cache.compile(device, source),
         None => device.compile(source),
     }
 }
@@ -317,7 +317,7 @@ impl Assembly<'_> {
             let code = match &spec.code {
                 Some(source) => {
                     let known = self.codes.get(source).cloned();
-                    let bytes = known.unwrap_or_else(|| compile(self.device, self.code, source))?;
+                    let bytes = known.unwrap_or_else(|| compile(self.device, self.cache, source))?;
                     Some(self.constant(hash(&bytes), &format!("code of {}", source.name), &bytes))
                 }
                 None => None,

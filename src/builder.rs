@@ -15,7 +15,7 @@ use tactician_tune::{
     Catalogue, Progress, Purpose, Spared, TacticTable, TuneError, TuneOptions, TuneReport, facts, tune_with,
 };
 
-use crate::code::CodeFolder;
+use crate::cache::CacheFolder;
 use crate::devices::DeviceName;
 use crate::dynamic::{Profile, TunedProfiles, shapes_at};
 use crate::error::BuildError;
@@ -276,6 +276,8 @@ impl<'a> Builder<'a> {
             _ => None,
         };
         let mut table = saved.clone().unwrap_or_default();
+        let cache = self.table.as_ref().map(|t| CacheFolder::beside(t, device.info(), !self.tuning.frozen));
+        cache.iter().for_each(CacheFolder::recall_answers);
         let catalogue = Catalogue::new();
         let offer = Offer { catalogue: &catalogue, device: device.info(), options: &self.tuning };
         let regions = to_measure(&graph, self.policy.as_deref(), &self.also, &proposals(&graph), offer);
@@ -320,9 +322,9 @@ impl<'a> Builder<'a> {
         {
             table.save(path)?;
         }
+        cache.iter().for_each(CacheFolder::keep_answers);
         let report = report?;
         let context = table.context(&facts(device.as_ref()));
-        let code = self.table.as_ref().map(|t| CodeFolder::beside(t, device.info(), !self.tuning.frozen));
         let times = BuildTimes { prepare: prepared, tune: start.elapsed() };
         Ok(Tuned {
             graph,
@@ -333,7 +335,7 @@ impl<'a> Builder<'a> {
             device,
             table,
             catalogue,
-            code,
+            cache,
             context,
             report,
             times,

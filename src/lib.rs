@@ -10,7 +10,7 @@
 
 mod assemble;
 mod builder;
-mod code;
+mod cache;
 mod devices;
 mod dynamic;
 mod error;

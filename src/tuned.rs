@@ -13,7 +13,7 @@ use tactician_tune::{Catalogue, TacticTable, TuneError, TuneOptions, TuneReport}
 
 use crate::assemble::{Change, Chosen, Parts, assemble, describe};
 use crate::builder::{BuildTimes, HostRegion};
-use crate::code::CodeFolder;
+use crate::cache::CacheFolder;
 use crate::error::BuildError;
 use crate::instance::fastest_changes;
 use crate::record::packed;
@@ -33,7 +33,7 @@ pub struct Tuned {
     pub(crate) table: TacticTable,
     pub(crate) catalogue: Catalogue,
     /// Where machine code is kept.
-    pub(crate) code: Option<CodeFolder>,
+    pub(crate) cache: Option<CacheFolder>,
     pub(crate) context: String,
     pub(crate) report: TuneReport,
     pub(crate) times: BuildTimes,
@@ -75,7 +75,7 @@ impl Tuned {
             device,
             table: TacticTable::new(),
             catalogue,
-            code: None,
+            cache: None,
             context: String::new(),
             report: TuneReport::default(),
             times,
@@ -228,7 +228,7 @@ impl Tuned {
         assemble(Parts {
             graph: &self.graph,
             device: self.device.as_ref(),
-            code: self.code.as_ref(),
+            cache: self.cache.as_ref(),
             regions: chosen,
             changes,
             target: target_of(self.device.info()),

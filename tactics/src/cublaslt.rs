@@ -4,10 +4,7 @@
 //! so every call computes the transpose of the problem's result: rows of D are the result's last axis in memory, which
 //! is also the axis that the library's bias runs along.
 
-use tactician_cuda::CudaDevice;
-use tactician_cuda::cublaslt::{
-    Activation, Factor, Gemm, Inputs, MatmulStep, Place, algorithms, library_version,
-};
+use tactician_cuda::cublaslt::{Activation, Factor, Gemm, Inputs, MatmulStep, Place, algorithms};
 use tactician_device::DeviceInfo;
 use tactician_ir::{Op, Problem, TensorType};
 use tactician_types::{Binary, DType, Expr, ExprId, ExprNode, Growth, Layout, Unary};
@@ -34,19 +31,14 @@ impl Call {
     /// A tactic for each algorithm that the library has on this device, named `family/configuration`; for `f32` also
     /// with TF32, named `….tf32`.
     pub(crate) fn tactics(&self, family: &str, problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
-        let Some(wanted) = device.cuda().and_then(|c| c.cublaslt) else { return vec![] };
-        if library_version() != Ok(u64::from(wanted)) {
-            return vec![];
-        }
-        // Only a GPU can say what the library has for it.
-        let Some(ordinal) = CudaDevice::find(&device.architecture()) else { return vec![] };
+        let Some(cuda) = device.cuda().filter(|c| c.cublaslt.is_some()) else { return vec![] };
         let kinds: &[(bool, &str)] =
             if self.gemm.dtype == DType::F32 { &[(false, ""), (true, ".tf32")] } else { &[(false, "")] };
         let mut out = Vec::new();
         for &(tf32, suffix) in kinds {
             let gemm = Gemm { tf32, ..self.gemm };
             let growth = Growth { inputs: if tf32 { TF32_ERROR } else { 0.0 }, ..Growth::NONE };
-            for algorithm in algorithms(&gemm, ordinal, WORKSPACE).iter() {
+            for algorithm in algorithms(&gemm, cuda, WORKSPACE).iter() {
                 let id = format!("{family}/{}{suffix}", algorithm.config);
                 let scratch = algorithm.workspace;
                 let step = MatmulStep { gemm, inputs: self.inputs, algorithm: algorithm.clone() };

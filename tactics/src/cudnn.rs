@@ -194,8 +194,7 @@ impl Call {
     /// A tactic for each engine configuration that may be taken, its name behind `prefix`.
     pub(crate) fn tactics(&self, prefix: &str, problem: &Problem, device: &DeviceInfo) -> Vec<Tactic> {
         let Some(cuda) = device.cuda() else { return vec![] };
-        // Engine lists are facts about a version: another one's would be about another device.
-        if cuda.cudnn.is_none() || cuda.cudnn != cudnn::version() {
+        if cuda.cudnn.is_none() {
             return vec![];
         }
         let Ok(found) = cudnn::candidates(&self.graph, cuda) else { return vec![] };

@@ -17,7 +17,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tactician_cuda::cudnn::{GraphSpec, NodeSpec, Role, TensorSpec, candidates};
-use tactician_cuda::{CudaDevice, Lib, compile_for, cublaslt, cudnn, library, obstacle, probe};
+use tactician_cuda::{CudaDevice, Lib, compile_for, cudnn, library, obstacle, probe};
 use tactician_device::{CodeSource, CudaInfo};
 use tactician_types::DType;
 
@@ -87,7 +87,7 @@ fn the_child_looks() {
         Ok(_) => println!("code: compiled"),
         Err(e) => println!("code: {e}"),
     }
-    println!("cublaslt: {:?}", cublaslt::library_version());
+    println!("cublaslt: {:?}", library(Lib::CublasLt).map(|l| l.version));
     println!("cudnn: {:?}", cudnn::version());
     match candidates(&convolution(), &h100()) {
         Ok(list) => println!("engines: {}", list.iter().filter(|c| !c.compiles()).count()),
@@ -111,7 +111,7 @@ fn convolution() -> GraphSpec {
 }
 
 fn h100() -> CudaInfo {
-    CudaInfo { nvrtc: None, ..CudaInfo::h100() }
+    CudaInfo { nvrtc: None, cudnn: cudnn::version(), ..CudaInfo::h100() }
 }
 
 /// The usual file names, and the unversioned ones that are tried first.

@@ -19,6 +19,20 @@ impl<K: Ord, V: Clone> Memo<K, V> {
         let cell = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
         cell.get_or_init(make).clone()
     }
+
+    /// Puts in what was made elsewhere, unless the key was asked for before.
+    pub fn put(&self, key: K, value: V) {
+        self.get(key, || value);
+    }
+
+    /// What has been made so far, by key.
+    pub fn entries(&self) -> Vec<(K, V)>
+    where
+        K: Clone,
+    {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter_map(|(key, cell)| Some((key.clone(), cell.get()?.clone()))).collect()
+    }
 }
 
 impl<K: Ord, V: Clone> Default for Memo<K, V> {
@@ -53,5 +67,9 @@ mod tests {
             }
         });
         assert_eq!(made.into_inner(), 2);
+        memo.put(0, 7);
+        memo.put(5, 8);
+        assert_eq!(memo.entries(), [(0, 10), (1, 11), (5, 8)]);
+        assert_eq!(memo.get(5, || unreachable!("it was put in")), 8);
     }
 }

@@ -6,35 +6,57 @@ use std::sync::Arc;
 use tactician_cublaslt_sys::{
     HeuristicResult, Preference, PreferenceAttribute, ReductionScheme, Status, library,
 };
-use tactician_device::DeviceError;
+use tactician_device::{CudaInfo, DeviceError};
 use tactician_types::{DType, Memo};
 
 use super::config::Config;
 use super::descriptors::{ADDRESS_ALIGNMENT, Descriptors, check};
 use super::gemm::{Algorithm, Gemm};
 use super::handle::{Ready, ready, version};
+use crate::device::CudaDevice;
 
 /// Most algorithms that the library is asked for at once.
 const WANTED: usize = 64;
 
-/// The algorithms of the library for a product on GPU number `ordinal` that need no more scratch than `workspace`
-/// bytes, likely fast ones first, those that need none included; each configuration once. None when the product, the
-/// library or the GPU cannot be used. The library is asked once a process.
-pub fn algorithms(gemm: &Gemm, ordinal: usize, workspace: u64) -> Arc<[Algorithm]> {
-    // By GPU and product.
-    static KNOWN: Memo<(usize, Vec<u8>), Arc<[Algorithm]>> = Memo::new();
-    // The library chooses whatever the scale.
-    let Ok(mut key) = postcard::to_stdvec(&Gemm { alpha: 1.0, ..*gemm }) else { return Arc::new([]) };
-    key.extend(workspace.to_le_bytes());
-    KNOWN.get((ordinal, key), || list(gemm, ordinal, workspace).unwrap_or_default().into())
+/// A product and the scratch allowed, encoded, and the description of a GPU.
+type Question = (Vec<u8>, String);
+
+static KNOWN: Memo<Question, Arc<[Algorithm]>> = Memo::new();
+
+/// The library chooses whatever the scale.
+pub(super) fn question(gemm: &Gemm, info: &CudaInfo, workspace: u64) -> Question {
+    let product = (Gemm { alpha: 1.0, ..*gemm }, workspace);
+    (postcard::to_stdvec(&product).expect("plain data always encodes"), format!("{info:?}"))
 }
 
-/// Version of the library, such as 130002.
-///
-/// # Errors
-/// Why it cannot be used: it is not there, or too old.
-pub fn library_version() -> Result<u64, String> {
-    library().map(version).map_err(|e| e.to_string())
+/// The algorithms that the GPU's version of the library has for a product, with no more scratch than `workspace` bytes, likely
+/// fast ones first, those that need none included; each configuration once. None when the product cannot be computed so, or
+/// the library or a GPU of that kind is not here. The library is asked once a process, and not at all where [`answers`] were
+/// kept and [recalled](recall).
+pub fn algorithms(gemm: &Gemm, info: &CudaInfo, workspace: u64) -> Arc<[Algorithm]> {
+    KNOWN.get(question(gemm, info, workspace), || {
+        let here = library().map_or(0, version);
+        if info.cublaslt.map(u64::from) != Some(here) {
+            return Arc::new([]);
+        }
+        // Only a GPU can say what the library has for it.
+        let found = CudaDevice::find(&info.architecture()).map(|ordinal| list(gemm, ordinal, workspace));
+        found.and_then(Result::ok).unwrap_or_default().into()
+    })
+}
+
+/// All that the library has answered so far in this process, encoded. That there is nothing may have had passing reasons, and
+/// is left out.
+pub fn answers() -> Vec<u8> {
+    let found: Vec<(Question, Arc<[Algorithm]>)> =
+        KNOWN.entries().into_iter().filter(|(_, found)| !found.is_empty()).collect();
+    postcard::to_stdvec(&found).unwrap_or_default()
+}
+
+/// Takes over what [`answers`] gave in another process. What does not read is left out.
+pub fn recall(answers: &[u8]) {
+    let known: Vec<(Question, Vec<Algorithm>)> = postcard::from_bytes(answers).unwrap_or_default();
+    known.into_iter().for_each(|(question, found)| KNOWN.put(question, found.into()));
 }
 
 fn list(gemm: &Gemm, ordinal: usize, workspace: u64) -> Result<Vec<Algorithm>, DeviceError> {

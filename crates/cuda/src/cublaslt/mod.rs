@@ -13,7 +13,7 @@ mod handle;
 mod names;
 
 pub use config::Config;
-pub use enumerate::{algorithms, library_version};
+pub use enumerate::{algorithms, answers, recall};
 pub use execute::prepare;
 pub use gemm::{Activation, Algorithm, Extents, Factor, Gemm, Inputs, MatmulStep, Place};
 

@@ -1,7 +1,7 @@
 //! What can be tested without a GPU: parameters that no plan of ours holds are refused, and a missing library or GPU
 //! is a message.
 
-use tactician_device::{DeviceError, StepDesc};
+use tactician_device::{CudaInfo, DeviceError, StepDesc};
 use tactician_types::DType;
 
 use super::execute::decode;
@@ -145,10 +145,27 @@ fn preparing_a_step_of_another_place_is_an_error() {
 
 #[test]
 fn a_product_that_makes_no_sense_has_no_algorithm() {
-    assert!(algorithms(&Gemm { m: 0, ..step().gemm }, 0, 1 << 20).is_empty());
+    let info = CudaInfo::h100();
+    assert!(algorithms(&Gemm { m: 0, ..step().gemm }, &info, 1 << 20).is_empty());
     // Whatever this machine has, asking is safe and repeats.
     let gemm = step().gemm;
-    assert_eq!(algorithms(&gemm, 0, 1 << 20), algorithms(&Gemm { alpha: 0.5, ..gemm }, 0, 1 << 20));
+    let ask = |alpha| algorithms(&Gemm { alpha, ..gemm }, &info, 1 << 20);
+    assert_eq!(ask(1.0), ask(0.5));
+}
+
+#[test]
+fn answers_are_recalled_for_the_gpu_that_they_are_about() {
+    let (gemm, algorithm) = (step().gemm, step().algorithm);
+    let info = CudaInfo { cublaslt: Some(1), memory_bytes: 1, ..CudaInfo::h100() };
+    let question = super::enumerate::question(&gemm, &info, 512);
+    recall(b"nothing that reads");
+    recall(&postcard::to_stdvec(&vec![(question.clone(), vec![algorithm.clone()])]).unwrap());
+    assert_eq!(*algorithms(&gemm, &info, 512), [algorithm.clone()]);
+    assert!(algorithms(&gemm, &info, 513).is_empty());
+    assert!(algorithms(&gemm, &CudaInfo { memory_bytes: 2, ..info }, 512).is_empty());
+    // What was recalled is among what is kept; that there was nothing is not.
+    let kept: Vec<((Vec<u8>, String), Vec<Algorithm>)> = postcard::from_bytes(&answers()).unwrap();
+    assert!(kept.contains(&(question, vec![algorithm])) && kept.iter().all(|(_, found)| !found.is_empty()));
 }
 
 /// Descriptors are made where the library is there, GPU or not.

@@ -285,6 +285,28 @@ fn refuses_hostile_parameters() {
 }
 
 #[test]
+fn answers_are_recalled_without_cudnn() {
+    let graph = some_step().graph;
+    // No version that there is.
+    let info = CudaInfo { cudnn: Some(1), ..h100() };
+    let found = vec![Candidate {
+        engine: 7,
+        knobs: vec![(1, 2)],
+        workspace: 3,
+        numerics: vec![],
+        behaviour: vec![4],
+    }];
+    let question = (postcard::to_stdvec(&graph).unwrap(), format!("{info:?}"));
+    engines::recall(b"nothing that reads");
+    engines::recall(&postcard::to_stdvec(&vec![(question.clone(), found.clone())]).unwrap());
+    assert_eq!(*candidates(&graph, &info).unwrap(), *found);
+    let kept: Vec<((Vec<u8>, String), Vec<Candidate>)> = postcard::from_bytes(&engines::answers()).unwrap();
+    assert!(kept.contains(&(question, found)));
+    // Of another version nothing is known, and this one is not asked in its place.
+    assert!(candidates(&graph, &CudaInfo { cudnn: Some(2), ..h100() }).is_err());
+}
+
+#[test]
 fn says_when_cudnn_is_missing() {
     let Err(e) = candidates(&some_step().graph, &h100()) else {
         assert!(version().is_some());

@@ -1,8 +1,9 @@
 //! Which engines can run a graph, with which settings.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tactician_cudnn_sys::{
     AttributeName, AttributeType, BehaviorNote, Cudnn, DescriptorType, HeuristicMode, KnobType, NumericalNote,
 };
@@ -24,7 +25,7 @@ const MOST_SETTINGS: usize = 128;
 const MOST_NOTES: usize = 32;
 
 /// One way to run a graph: an engine with all its settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// cuDNN's number of the engine, stable within a class of graphs.
     pub engine: i64,
@@ -92,17 +93,47 @@ impl fmt::Display for Candidate {
 
 /// Everything that cuDNN's heuristics propose for a graph on a device, best first as they think, without repetitions:
 /// mode A, then what falls back. For `f32` they mostly propose tensor cores, so all settings of the engines that
-/// multiply in `f32` follow. Nothing is compiled. The answer is remembered for the life of the process.
+/// multiply in `f32` follow. Nothing is compiled. The answer is remembered for the life of the process, and for longer where
+/// [`answers`] are kept and [recalled](recall).
 ///
 /// # Errors
-/// When cuDNN is missing, the graph is unsound, or cuDNN refuses it.
+/// When cuDNN is missing or another than the device's, the graph is unsound, or cuDNN refuses it.
 pub fn candidates(spec: &GraphSpec, info: &CudaInfo) -> Result<Arc<[Candidate]>, DeviceError> {
-    static KNOWN: Memo<(Vec<u8>, String), Result<Arc<[Candidate]>, DeviceError>> = Memo::new();
-    let cudnn = library()?;
+    /// Held while asking. cuDNN's heuristics give fewer settings of some engines when several threads ask at once, and not
+    /// always the same.
+    static ALONE: Mutex<()> = Mutex::new(());
     spec.check().map_err(|problem| DeviceError::BadStep { kernel: super::NAME.to_owned(), problem })?;
     let text = postcard::to_stdvec(spec)
         .map_err(|e| DeviceError::Failed { call: "encoding a graph".to_owned(), reason: e.to_string() })?;
-    KNOWN.get((text, format!("{info:?}")), || Ok(list(cudnn, spec, &Target::of(cudnn, info))?.into()))
+    KNOWN.get((text, format!("{info:?}")), || {
+        let cudnn = library()?;
+        let here = super::version();
+        if here != info.cudnn {
+            let reason = format!("this is cuDNN {here:?}, the device has {:?}", info.cudnn);
+            return Err(DeviceError::Failed { call: "asking cuDNN for engines".to_owned(), reason });
+        }
+        let target = Target::of(cudnn, info);
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(list(cudnn, spec, &target)?.into())
+    })
+}
+
+/// A graph, encoded, and the description of a GPU.
+type Question = (Vec<u8>, String);
+
+static KNOWN: Memo<Question, Result<Arc<[Candidate]>, DeviceError>> = Memo::new();
+
+/// All that cuDNN has answered so far in this process, encoded.
+pub fn answers() -> Vec<u8> {
+    let found: Vec<(Question, Arc<[Candidate]>)> =
+        KNOWN.entries().into_iter().filter_map(|(question, found)| Some((question, found.ok()?))).collect();
+    postcard::to_stdvec(&found).unwrap_or_default()
+}
+
+/// Takes over what [`answers`] gave in another process, so that it is not asked again. What does not read is left out.
+pub fn recall(answers: &[u8]) {
+    let known: Vec<(Question, Vec<Candidate>)> = postcard::from_bytes(answers).unwrap_or_default();
+    known.into_iter().for_each(|(question, found)| KNOWN.put(question, Ok(found.into())));
 }
 
 /// The same without memory.

@@ -29,7 +29,7 @@ mod support_tests;
 pub(crate) use handle::Handle;
 pub(crate) use step::prepare;
 
-pub use engines::{Candidate, candidates};
+pub use engines::{Candidate, answers, candidates, recall};
 pub use spec::{
     ArgBytes, Function, GraphSpec, NodeSpec, NormKind, PoolKind, ReduceKind, Role, TENSOR_ALIGNMENT,
     TensorSpec,
