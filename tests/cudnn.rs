@@ -13,7 +13,7 @@ use tactician::passes::{FusionPolicy, Greedy, canonicalize, lower, proposals};
 use tactician::tuning::{TacticTable, TuneOptions, Verdict, facts, filtered, tune};
 use tactician::{Device, DeviceInfo, Network, zoo};
 use tactician_cuda::{CudaDevice, cudnn};
-use tactician_device::CudaInfo;
+use tactician_device::{CudaInfo, DeviceKind};
 
 /// The GPU; says why a test does nothing where there is none.
 fn device() -> Option<CudaDevice> {
@@ -365,5 +365,27 @@ fn every_convolution_of_a_network_has_engines() {
             eprintln!("{name} {dtype}: {all} tactics for {} convolutions", list.len());
             assert!(all >= 10 * list.len(), "{name} {dtype}: {all} tactics for {} convolutions", list.len());
         }
+    }
+}
+
+#[test]
+fn engines_do_not_depend_on_the_thread_that_asks() {
+    let here = CudaDevice::new(0).ok().map(|d| d.info().clone());
+    let Some(device) = here.or_else(described) else { return };
+    // The same GPU under another key: what cuDNN is not told of.
+    let mut again = device.clone();
+    let DeviceKind::Cuda(cuda) = &mut again.kind else { panic!("{device:?} is no GPU") };
+    cuda.nvrtc = Some(1);
+    let ids = |p: &Problem, device: &DeviceInfo| -> Vec<String> {
+        let list = tactician_tactics::tactics(p, device).into_iter().map(|t| t.id);
+        list.filter(|id| id.starts_with("conv.cudnn/")).collect()
+    };
+    let list = convolutions(&zoo::resnet50(1), DType::F16);
+    let at_once: Vec<Vec<String>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = list.iter().map(|p| scope.spawn(|| ids(p, &device))).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    for (p, found) in list.iter().zip(at_once) {
+        assert_eq!(ids(p, &again), found, "{p}");
     }
 }

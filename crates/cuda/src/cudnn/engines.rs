@@ -1,7 +1,7 @@
 //! Which engines can run a graph, with which settings.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tactician_cudnn_sys::{
@@ -14,6 +14,7 @@ use super::descriptor::{Descriptor, library};
 use super::graph::OperationGraph;
 use super::spec::GraphSpec;
 use super::target::Target;
+use crate::driver::Context;
 
 /// Room for the knobs of an engine: a query without room does not say how many there are.
 const MOST_KNOBS: usize = 64;
@@ -99,9 +100,6 @@ impl fmt::Display for Candidate {
 /// # Errors
 /// When cuDNN is missing or another than the device's, the graph is unsound, or cuDNN refuses it.
 pub fn candidates(spec: &GraphSpec, info: &CudaInfo) -> Result<Arc<[Candidate]>, DeviceError> {
-    /// Held while asking. cuDNN's heuristics give fewer settings of some engines when several threads ask at once, and not
-    /// always the same.
-    static ALONE: Mutex<()> = Mutex::new(());
     spec.check().map_err(|problem| DeviceError::BadStep { kernel: super::NAME.to_owned(), problem })?;
     let text = postcard::to_stdvec(spec)
         .map_err(|e| DeviceError::Failed { call: "encoding a graph".to_owned(), reason: e.to_string() })?;
@@ -112,9 +110,7 @@ pub fn candidates(spec: &GraphSpec, info: &CudaInfo) -> Result<Arc<[Candidate]>,
             let reason = format!("this is cuDNN {here:?}, the device has {:?}", info.cudnn);
             return Err(DeviceError::Failed { call: "asking cuDNN for engines".to_owned(), reason });
         }
-        let target = Target::of(cudnn, info);
-        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(list(cudnn, spec, &target)?.into())
+        Ok(list(cudnn, spec, &Target::of(cudnn, info))?.into())
     })
 }
 
@@ -142,6 +138,10 @@ pub(crate) fn list(
     spec: &GraphSpec,
     target: &Target,
 ) -> Result<Vec<Candidate>, DeviceError> {
+    // On a thread without the GPU's context, cuDNN gives fewer settings of some engines.
+    if let Target::Ordinal(ordinal) = target {
+        Context::primary(usize::try_from(*ordinal).unwrap_or_default())?.make_current()?;
+    }
     let device = target.descriptor(cudnn)?;
     let graph = OperationGraph::new(cudnn, spec)?;
     let mut found: Vec<Candidate> = Vec::new();
