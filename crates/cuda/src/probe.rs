@@ -62,6 +62,16 @@ impl Lib {
         }
     }
 
+    /// Where it comes from, for messages.
+    const fn source(self) -> &'static str {
+        match self {
+            Lib::Driver => "NVIDIA's driver",
+            Lib::Nvrtc => "the CUDA toolkit, and alone as the Python package nvidia-cuda-nvrtc",
+            Lib::Cudnn => "cuDNN 9, which is also the Python package nvidia-cudnn-cu13",
+            Lib::CublasLt => "the CUDA toolkit, and alone as the Python package nvidia-cublas",
+        }
+    }
+
     /// Functions that must be there; the first one tells where the library lies.
     const fn functions(self) -> &'static [&'static str] {
         match self {
@@ -125,7 +135,11 @@ fn load(lib: Lib) -> Result<Loaded, String> {
     }
     Err(match broken {
         Some(text) => format!("{} does not load: {text}", lib.usual()),
-        None => format!("{} is not on the loader path (of {} names tried)", lib.usual(), missing),
+        None => format!(
+            "{} is not on the loader path (of {missing} names tried); it comes with {}",
+            lib.usual(),
+            lib.source()
+        ),
     })
 }
 

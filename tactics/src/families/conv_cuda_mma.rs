@@ -318,7 +318,8 @@ fn tactic(
         shared: tile.shared(),
         overlaps,
         args,
-    }];
+    }
+    .spread(cuda)];
     let mut bytes = 0;
     if partial {
         let rows = (image.pixels(), image.filters, image.output[0] * image.output[1]);

@@ -197,7 +197,8 @@ fn tactic(
         shared: word(shared),
         overlaps: has_clusters(cuda),
         args,
-    };
+    }
+    .spread(cuda);
     let filters = Filters {
         count: image.filters,
         rows: image.channels * image.window[0],

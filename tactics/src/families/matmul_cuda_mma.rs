@@ -238,7 +238,8 @@ fn tactic(
         shared: tile.shared(),
         overlaps,
         args,
-    }];
+    }
+    .spread(cuda)];
     let mut bytes = 0;
     if partial {
         let rows = (p.batches() * p.m, p.n, p.m);

@@ -249,6 +249,7 @@ pub(crate) fn walk(
         overlaps: true,
         args,
     }
+    .spread(cuda)
 }
 
 /// A map of matrices of `[depth, rows, matrices]` whose boxes are a stage's part of `rows` rows.

@@ -101,7 +101,9 @@ fn the_grid_fills_the_device_and_no_more() {
             } else {
                 assert!(l.grid[0] <= 132 * tile.blocks, "{l:?}");
             }
-            assert_eq!((l.block[0], l.shared), (tile.threads(), tile.shared(DType::F16)));
+            assert_eq!(l.block[0], tile.threads());
+            // More where blocks would crowd.
+            assert!(l.shared >= tile.shared(DType::F16), "{l:?}");
         }
     }
 }
