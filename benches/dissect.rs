@@ -7,9 +7,12 @@
 //! - all large weights at one place: what is saved is what weights cost that come from far;
 //! - no launch before the one before it has ended: what is added is what early starts save;
 //! - two steps in turns: what they take more than each repeated by itself is what their change costs, by kinds of steps:
-//!   our kernels, which may start early and let others do so, and those of libraries;
+//!   our kernels, which may start early and let others do so, and those of libraries; our kernels also in turns with
+//!   themselves from another module, which shows what fetching code costs, and all of it once more without early starts;
+//! - neighbours in turns, and each twice before the other;
 //! - one step left out, for each step: what is saved is what it takes where it stands.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write;
 use std::sync::Arc;
@@ -47,25 +50,42 @@ fn main() -> Result<(), Box<dyn Error>> {
         out,
         "\ntwo steps in turns, what a change from one to the other costs, mean and largest of some pairs:"
     )?;
-    let kinds = [true, false].map(|own| spread(meta, own));
-    let alone: Vec<f64> =
-        kinds.concat().iter().map(|&i| timer.time(turns(meta, &[i]))).collect::<Result<_, _>>()?;
-    let none = timer.time(turns(meta, &[]))?;
-    let at = |i: usize| kinds.concat().iter().position(|&k| k == i).map_or(0.0, |k| alone[k] - none);
-    for (name, first, second) in [("our, our", 0, 0), ("library, library", 1, 1), ("our, library", 0, 1)] {
-        let mut costs: Vec<f64> = Vec::new();
-        for (n, &x) in kinds[first].iter().enumerate() {
-            let others = kinds[second].iter().enumerate().filter(|&(m, _)| first != second || m > n);
-            for (_, &y) in others {
-                let both = timer.time(turns(meta, &[x, y]))? - none;
-                costs.push((both - at(x) - at(y)) / (2 * TURNS) as f64);
+    for (how, meta) in [("", Some(meta.clone())), (", no early starts", waiting(meta))] {
+        let Some(meta) = meta else { continue };
+        for (name, costs) in changes(&mut timer, &meta)? {
+            if !costs.is_empty() {
+                let mean = costs.iter().sum::<f64>() / costs.len() as f64;
+                let largest = costs.iter().copied().fold(f64::MIN, f64::max);
+                writeln!(out, "{mean:+8.2} {largest:+8.2}  {name}{how} ({} pairs)", costs.len())?;
             }
         }
-        if !costs.is_empty() {
-            let mean = costs.iter().sum::<f64>() / costs.len() as f64;
-            let largest = costs.iter().copied().fold(f64::MIN, f64::max);
-            writeln!(out, "{mean:+8.2} {largest:+8.2}  {name} ({} pairs)", costs.len())?;
-        }
+    }
+
+    writeln!(
+        out,
+        "\nneighbours, beyond what both take repeated: in turns, and each twice before the other:"
+    )?;
+    let mut alone = Vec::new();
+    for i in 0..meta.steps.len() {
+        alone.push(timer.time(turns(meta, &[i]))?);
+    }
+    let none = timer.time(turns(meta, &[]))?;
+    for i in 1..meta.steps.len() {
+        let both = alone[i - 1] + alone[i] - 2.0 * none;
+        let once = timer.time(turns(meta, &[i - 1, i]))? - none - both;
+        let twice = timer.time(turns(meta, &[i - 1, i - 1, i, i]))? - none - 2.0 * both;
+        let (a, b) = (&meta.steps[i - 1], &meta.steps[i]);
+        let per = TURNS as f64;
+        writeln!(
+            out,
+            "{:+8.2} {:+8.2}  {} {} -> {} {}",
+            once / per,
+            twice / per,
+            a.name,
+            a.tactic,
+            b.name,
+            b.tactic
+        )?;
     }
 
     writeln!(out, "\nwhat a step takes where it stands, alone, and the difference, in us:")?;
@@ -100,6 +120,57 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn family(tactic: &str) -> &str {
     tactic.split('/').next().unwrap_or(tactic)
+}
+
+/// What changes from one step to another cost, by kinds of steps: microseconds a change, a value a pair.
+fn changes(timer: &mut Timer, meta: &PlanMeta) -> Result<Vec<(&'static str, Vec<f64>)>, Box<dyn Error>> {
+    let kinds = [true, false].map(|own| spread(meta, own));
+    let none = timer.time(turns(meta, &[]))?;
+    let mut alone = BTreeMap::new();
+    for &i in kinds.iter().flatten() {
+        alone.insert(i, timer.time(turns(meta, &[i]))? - none);
+    }
+    let each = |cost: f64| cost / (2 * TURNS) as f64;
+    let mut found = Vec::new();
+    for (name, first, second) in [("our, our", 0, 0), ("library, library", 1, 1), ("our, library", 0, 1)] {
+        let mut costs = Vec::new();
+        for (n, &x) in kinds[first].iter().enumerate() {
+            let others = kinds[second].iter().enumerate().filter(|&(m, _)| first != second || m > n);
+            for (_, &y) in others {
+                let both = timer.time(turns(meta, &[x, y]))? - none;
+                costs.push(each(both - alone[&x] - alone[&y]));
+            }
+        }
+        found.push((name, costs));
+    }
+    let mut costs = Vec::new();
+    for &i in &kinds[0] {
+        let whole = timer.constants.len();
+        let twin = twin(meta, i, &mut timer.constants);
+        let both = timer.time(twin)? - none;
+        timer.constants.truncate(whole);
+        costs.push(each(both - 2.0 * alone[&i]));
+    }
+    found.push(("our, the same from another module", costs));
+    Ok(found)
+}
+
+/// A step in turns with itself, whose code is another module: a few bytes longer, which nothing reads.
+fn twin(meta: &PlanMeta, step: usize, constants: &mut Vec<u8>) -> PlanMeta {
+    let mut turned = turns(meta, &[step, step]);
+    let Some(code) = meta.steps[step].code.and_then(|c| meta.constants.get(c as usize)) else {
+        return turned;
+    };
+    let mut bytes = constants[code.offset as usize..][..code.len as usize].to_vec();
+    bytes.extend([0; 16]);
+    constants.resize(constants.len().next_multiple_of(256), 0);
+    let mut other = code.clone();
+    (other.offset, other.len) = (constants.len() as u64, bytes.len() as u64);
+    constants.extend(bytes);
+    turned.constants.push(other);
+    let number = turned.constants.len() as u32 - 1;
+    turned.steps[..2 * TURNS].iter_mut().skip(1).step_by(2).for_each(|s| s.code = Some(number));
+    turned
 }
 
 struct Timer {

@@ -75,6 +75,7 @@ class Report:
             "gpu-machines": self.gpu_machines(),
             "gpu-peers": self.gpu_peers(),
             "gpu-builds": self.gpu_builds(),
+            "gpu-warm": self.gpu_warm(),
             "gpu-steps": self.gpu_steps(),
             "gpu-tactics": self.gpu_tactics(),
             "gpu-workspace": self.gpu_workspace(),
@@ -262,6 +263,19 @@ class Report:
                 cells.append(f"{r['build_s']:.0f} s{new}" if "build_s" in r else "")
             lines.append([card, title(network), kind, batch, *cells])
         return table(["card", "network", "type", "batch", *[names[e] for e in engines]], lines)
+
+    def gpu_warm(self):
+        """Builds of which the table knows everything."""
+        names = {"warm": "as is", "warm_own": "own kernels only", "warm_alone": "without the folder next to the table",
+                 "warm_checked": "and running the plan beside its rivals"}
+        found = {}
+        for r in self.rows("gpu-warm"):
+            of = (self.card("gpu-warm", r), title(r["network"]), r["type"], r["batch"])
+            found.setdefault(of, {})[r["engine"]] = f"{r['ms'] / 1e3:.2f} s" if "ms" in r else ""
+        if not found:
+            return NOTHING
+        lines = [[*of, *(row.get(e, "") for e in names)] for of, row in found.items()]
+        return table(["card", "network", "type", "batch", *names.values()], lines)
 
     def gpu_steps(self):
         """Where the time inside a plan goes beyond what its steps took apart."""

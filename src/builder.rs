@@ -175,7 +175,8 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// A file of measurements to use and add to.
+    /// A file of measurements to use and add to. What else a GPU's builds find out with some work is kept in a folder next to it,
+    /// `FILE.cache`, which may be deleted at any time.
     pub fn table(mut self, path: impl AsRef<Path>) -> Self {
         self.table = Some(path.as_ref().to_owned());
         self

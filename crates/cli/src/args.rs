@@ -123,7 +123,7 @@ pub(crate) struct Measuring {
     /// CPU threads to build for; without --device, this chooses the CPU [default: one a processor]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<usize>,
-    /// File of measurements to use and to add to
+    /// File of measurements to use and to add to; for a GPU, FILE.cache next to it keeps code and answers of libraries
     #[arg(long, value_name = "FILE")]
     pub(crate) table: Option<PathBuf>,
     /// Refuse to measure: everything must be in the table
