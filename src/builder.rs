@@ -3,6 +3,7 @@
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tactician_device::Device;
@@ -25,6 +26,9 @@ use crate::tuned::Tuned;
 
 /// Scratch that one step may use when the caller sets no budget: 1 GiB, above what tactics ask for in practice.
 pub const DEFAULT_WORKSPACE: u64 = 1 << 30;
+
+/// Stack of the thread that makes the graph: what a program's first thread usually has.
+const STACK: usize = 8 << 20;
 
 /// Builds plans.
 ///
@@ -277,7 +281,8 @@ impl<'a> Builder<'a> {
             _ => None,
         };
         let mut table = saved.clone().unwrap_or_default();
-        let cache = self.table.as_ref().map(|t| CacheFolder::beside(t, device.info(), !self.tuning.frozen));
+        let beside = |t: &PathBuf| CacheFolder::beside(t, device.info(), !self.tuning.frozen);
+        let cache = self.table.as_ref().filter(|_| device.info().cuda().is_some()).map(beside);
         cache.iter().for_each(CacheFolder::recall_answers);
         let catalogue = Catalogue::new();
         let offer = Offer { catalogue: &catalogue, device: device.info(), options: &self.tuning };
@@ -397,11 +402,17 @@ impl<'a> Builder<'a> {
     /// that override those of tuning.
     fn prepare(&mut self, network: &Network) -> Result<(Arc<dyn Device>, Verified<Graph>), BuildError> {
         let (shapes, precision) = (self.shapes.clone(), self.precision);
-        let (device, graph) = std::thread::scope(|scope| {
-            let graph = scope.spawn(move || canonical(network, &shapes, precision));
-            (self.open(), graph.join())
+        let make = || canonical(network, &shapes, precision);
+        let (device, graph) = thread::scope(|scope| {
+            let making = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, make);
+            let device = self.open();
+            // Without a thread it is made now.
+            (
+                device,
+                making.map_or_else(|_| make(), |m| m.join().unwrap_or_else(|panic| resume_unwind(panic))),
+            )
         });
-        let (device, graph) = (device?, graph.unwrap_or_else(|panic| resume_unwind(panic))?);
+        let (device, graph) = (device?, graph?);
         self.tuning.tf32 = self.tf32.unwrap_or(self.tuning.tf32);
         if let Some(filter) = self.tactics.take() {
             self.tuning.tactics = filter;

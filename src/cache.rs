@@ -92,14 +92,15 @@ impl CacheFolder {
 
 /// A library whose answers are kept.
 struct Library {
+    /// Its number changes with what is asked and with how answers are encoded.
     file: &'static str,
     answers: fn() -> Vec<u8>,
     recall: fn(&[u8]),
 }
 
 const LIBRARIES: [Library; 2] = [
-    Library { file: "cudnn.answers", answers: cudnn::answers, recall: cudnn::recall },
-    Library { file: "cublaslt.answers", answers: cublaslt::answers, recall: cublaslt::recall },
+    Library { file: "cudnn-1.answers", answers: cudnn::answers, recall: cudnn::recall },
+    Library { file: "cublaslt-1.answers", answers: cublaslt::answers, recall: cublaslt::recall },
 ];
 
 /// What a file holds, if it is whole.

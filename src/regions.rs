@@ -51,15 +51,18 @@ pub(crate) fn to_measure<'p>(
     offer: Offer<'_>,
 ) -> Vec<Region> {
     let chosen = policy.unwrap_or(&Greedy).choose(graph, proposals).into_regions();
-    let whole = proposals.iter().map(|p| &p.region).filter(|_| policy.is_none());
-    offer.look_up(graph, whole.clone().chain(&chosen));
-    let mut all = served(graph, chosen.clone(), offer);
+    let proposed: Vec<&Region> = match policy {
+        Some(_) => vec![],
+        None => proposals.iter().map(|p| &p.region).collect(),
+    };
+    offer.look_up(graph, proposed.iter().copied().chain(&chosen));
+    let mut all = served(graph, chosen, offer);
     let parts: Vec<Region> = all.iter().filter_map(|r| apart(graph, r, offer)).flatten().collect();
     all.extend(parts);
     for p in also {
         all.extend(served(graph, p.choose(graph, proposals).into_regions(), offer));
     }
-    all.extend(whole.filter(|r| offer.at_home(graph, r)).cloned());
+    all.extend(proposed.into_iter().filter(|r| offer.at_home(graph, r)).cloned());
     let mut seen = BTreeSet::new();
     all.retain(|r| seen.insert(r.nodes.clone()));
     all

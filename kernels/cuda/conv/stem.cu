@@ -2,10 +2,10 @@
 //
 //   y[pixel, filter] = epilogue(sum over (c, r, s) of x[c][pixel's place + (r, s)] * w[filter, (c, r, s)])
 //
-// x is plain, or NHWC with NHWC = 1, in the type INPUT; y is NHWC. A block keeps its TILE_N filters in shared memory and walks over tiles of
-// TILE_H x TILE_W pixels. The part of x that a tile reads, its patch, lies in shared memory too, zeros where there is no
-// image; the next patch arrives while one is multiplied. Where x is f32, INPUT = 0, it arrives as such, and is rounded when the
-// patch before it is done with.
+// x is plain, or NHWC with NHWC = 1, in the type INPUT; y is NHWC. A block keeps its TILE_N filters in shared memory and
+// walks over tiles of TILE_H x TILE_W pixels. The part of x that a tile reads, its patch, lies in shared memory too, zeros
+// where there is no image; the next patch arrives while one is multiplied. Where x is f32, INPUT = 0, it arrives as such,
+// and is rounded when the patch before it is done with.
 //
 //   depth    (c, r) x PADDED columns, 4 or 8: 16 of them are a step. Two neighbouring columns are one word of the patch
 //            and one register of a fragment.
