@@ -1,12 +1,16 @@
-//! Lists `src/families/*.rs` so that adding a family is adding a file: writes the module lines and a sorted `ALL`.
+//! Lists `src/families/*.rs` so that adding a family is adding a file: writes the module lines and a sorted `ALL`. Hashes the
+//! sources of tactics and of the code that they generate, for the facts that measurements depend on.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+#[path = "../build/sources.rs"]
+mod sources;
+
 fn main() {
+    println!("cargo::rustc-env=TACTICIAN_TACTICS_SOURCES={}", sources::hash(&["src", "../kernels/src"]));
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let folder = Path::new(&root).join("src/families");
-    println!("cargo::rerun-if-changed={}", folder.display());
     let mut names: Vec<String> = fs::read_dir(&folder)
         .expect("src/families exists")
         .filter_map(|e| e.ok()?.file_name().into_string().ok())

@@ -1,31 +1,8 @@
-//! Hashes the kernel sources, so that a measurement made with other kernels is never taken for one of these.
+//! Hashes the kernels' sources, for the facts that measurements depend on.
 
-use std::path::{Path, PathBuf};
+#[path = "../../build/sources.rs"]
+mod sources;
 
 fn main() {
-    println!("cargo::rerun-if-changed=src");
-    let mut files = Vec::new();
-    collect(Path::new("src"), &mut files);
-    files.sort();
-    // FNV-1a, 64 bits: names and contents, each closed by a byte that neither holds.
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for file in &files {
-        let name = file.to_string_lossy().replace('\\', "/");
-        let text = std::fs::read(file).unwrap_or_default();
-        for &byte in name.as_bytes().iter().chain(&[0xff]).chain(&text).chain(&[0xff]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-    println!("cargo::rustc-env=TACTICIAN_CPU_SOURCES={hash:016x}");
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            files.push(path);
-        }
-    }
+    println!("cargo::rustc-env=TACTICIAN_CPU_SOURCES={}", sources::hash(&["src"]));
 }

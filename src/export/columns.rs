@@ -79,7 +79,7 @@ const fn real(
 pub const COLUMNS: &[Column] = &[
     text(
         "context",
-        "id of the device, libraries, kernel sources and timing protocol that the row comes from",
+        "id of the device, libraries, sources of kernels and tactics, and timing protocol that the row comes from",
         |r| words(r.context),
     ),
     text("device", "`cpu` or `cuda`", |r| fact(r, "device")),

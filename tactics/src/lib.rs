@@ -38,6 +38,10 @@ pub use untuned::untuned;
 
 include!(concat!(env!("OUT_DIR"), "/families.rs"));
 
+/// The hash of the sources that decide what a tactic's name stands for: how it packs, what it launches, the code that is
+/// generated for it.
+pub const SOURCES: &str = env!("TACTICIAN_TACTICS_SOURCES");
+
 /// A family of tactics: one algorithm on one kind of device, with its parameters.
 pub trait Family: Sync {
     /// The stable name, such as `conv.cpu.winograd`.

@@ -1,7 +1,7 @@
 //! The tactic table: every measurement, with what it was measured on. Also the timing cache.
 //!
 //! A text file, one JSON object a line, sorted, so that tables diff and merge: a header, the contexts (what devices,
-//! drivers, kernel sources and timing protocol the rows come from), the features of problems, what was measured for (so that
+//! drivers, sources and timing protocol the rows come from), the features of problems, what was measured for (so that
 //! `replan` needs no more than the table), then one row a line.
 //!
 //! Features and purposes came with version 2 of the format. Tables of version 1 are read as they are; a table with neither

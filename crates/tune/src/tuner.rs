@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tactician_device::{Device, DeviceError, Stream};
 use tactician_ir::Problem;
-use tactician_tactics::{Ahead, Tactic, TacticFilter, ahead_of, family_of};
+use tactician_tactics::{Ahead, SOURCES, Tactic, TacticFilter, ahead_of, family_of};
 use tactician_types::Bytes;
 use thiserror::Error;
 
@@ -197,10 +197,11 @@ fn excluded(filter: &TacticFilter, families: &[String], reasons: &[(String, Stri
     format!("all{list} are excluded, so allow more:{}", rejections(reasons))
 }
 
-/// The facts that rows depend on: the device's and the timing protocol.
+/// The facts that rows depend on: the device's, the timing protocol and the tactics' sources.
 pub fn facts(device: &dyn Device) -> Vec<(String, String)> {
     let mut facts = device.info().fingerprint();
     facts.push(("protocol".into(), PROTOCOL.into()));
+    facts.push(("tactics".into(), SOURCES.into()));
     facts
 }
 
