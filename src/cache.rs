@@ -118,9 +118,13 @@ fn read(file: &Path) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use tactician_device::CudaInfo;
     use tactician_device::replay::ReplayDevice;
+    use tactician_tune::TuneOptions;
+    use tactician_types::DType;
 
     use super::*;
+    use crate::{Builder, zoo};
 
     fn source(text: &str) -> CodeSource {
         CodeSource { name: "some.cu".into(), text: text.into(), options: vec!["-DA=1".into()] }
@@ -162,5 +166,34 @@ mod tests {
         fs::remove_dir_all(place.path().join("a.tac.cache")).unwrap();
         fs::write(place.path().join("a.tac.cache"), "x").unwrap();
         assert!(folder(true).compile(&able, &one).is_ok() && !known(&one));
+    }
+
+    /// A GPU's plan from a table and its folder: nothing is compiled, and without the folder it would have to be.
+    #[test]
+    fn plans_come_without_a_compiler() {
+        let place = tempfile::tempdir().unwrap();
+        let table = place.path().join("a.tac");
+        let info = CudaInfo::h100().on_paper();
+        let build = |able: bool, frozen: bool| {
+            let device = ReplayDevice::new().with_info(info.clone());
+            let device = if able { device.compiles() } else { device };
+            let options = TuneOptions { gate: false, frozen, ..TuneOptions::default() };
+            // Few, so that it is quick.
+            let few = "own,-conv.cuda.mma,-conv.cuda.tma,-matmul.cuda.mma,-matmul.cuda.tma".parse().unwrap();
+            let builder =
+                Builder::new().device(Arc::new(device)).precision(DType::F16).tactics(few).tuning(options);
+            builder.table(&table).build(&zoo::tiny(1))
+        };
+        let first = build(true, false).unwrap();
+        assert!(first.meta.steps.iter().any(|s| s.code.is_some()));
+        let before = fs::read(&table).unwrap();
+        for frozen in [false, true] {
+            let again = build(false, frozen).unwrap();
+            assert_eq!(again.meta.steps, first.meta.steps);
+        }
+        assert_eq!(fs::read(&table).unwrap(), before);
+        fs::remove_dir_all(place.path().join("a.tac.cache")).unwrap();
+        let e = build(false, true).unwrap_err();
+        assert!(e.to_string().contains("compil"), "{e}");
     }
 }
