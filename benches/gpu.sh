@@ -2,20 +2,20 @@
 # Runs everything on a machine with an NVIDIA GPU and no Rust: bundle/ comes from `cargo xtask bundle`, which packs it into
 # bundle.tar.xz too; that alone is enough.
 #
-#     benches/gpu.sh OUT [correct] [sanitize] [time] [knob] [bench]     default: correct sanitize time knob
+#     benches/gpu.sh OUT [correct] [sanitize] [time] [warm] [knob] [bench]     default: correct sanitize time warm knob
 #
-# OUT gets log.txt (whatever the programs said), peers.json, workspace.json, criterion.tar.gz and gpu.tac.gz. What was
+# OUT gets log.txt (whatever the programs said), peers.json, warm.json, workspace.json, criterion.tar.gz and gpu.tac.gz. What was
 # measured is kept in target/gpu too, so a second call on the same machine measures only what is missing. Each part ends
 # by itself; these variables change how:
 #
-#     CORRECT_SECONDS SANITIZE_SECONDS TIME_SECONDS KNOB_SECONDS BENCH_SECONDS    the most that a part may take
+#     CORRECT_SECONDS SANITIZE_SECONDS TIME_SECONDS WARM_SECONDS KNOB_SECONDS BENCH_SECONDS    the most that a part may take
 #     TACTICIAN_ONNX_SUITE   the data of the ONNX suite (docs/onnx.md), which is left out without it
 #     TIME_ARGS KNOB_ARGS    options of benches/peers/gpu.py and benches/knob.py, such as "--engines tactician"
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?a folder for results}
 shift
-what=${*:-correct sanitize time knob}
+what=${*:-correct sanitize time warm knob}
 state=target/gpu
 [ -d bundle ] || tar -xf bundle.tar.xz
 mkdir -p "$out" "$state"
@@ -92,6 +92,11 @@ for w in $what; do
         # shellcheck disable=SC2086  # TIME_ARGS are several words.
         step "$limit" peers $python benches/peers/gpu.py --tactician bundle/tactician --table $state/gpu.tac \
             --work $state --out $state/peers.json "$out/peers.json" --limit-seconds $((limit - 30)) ${TIME_ARGS:-}
+        ;;
+    warm)
+        part "${WARM_SECONDS:-150}"
+        step 150 warm $python benches/warm.py --tactician bundle/tactician --table $state/gpu.tac \
+            --out $state/warm.json "$out/warm.json"
         ;;
     knob)
         limit=${KNOB_SECONDS:-540}
