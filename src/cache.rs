@@ -124,7 +124,7 @@ mod tests {
     use tactician_types::DType;
 
     use super::*;
-    use crate::{Builder, zoo};
+    use crate::{Builder, Greedy, zoo};
 
     fn source(text: &str) -> CodeSource {
         CodeSource { name: "some.cu".into(), text: text.into(), options: vec!["-DA=1".into()] }
@@ -182,7 +182,7 @@ mod tests {
             let few = "own,-conv.cuda.mma,-conv.cuda.tma,-matmul.cuda.mma,-matmul.cuda.tma".parse().unwrap();
             let builder =
                 Builder::new().device(Arc::new(device)).precision(DType::F16).tactics(few).tuning(options);
-            builder.table(&table).build(&zoo::tiny(1))
+            builder.policy(Greedy).table(&table).build(&zoo::tiny(1))
         };
         let first = build(true, false).unwrap();
         assert!(first.meta.steps.iter().any(|s| s.code.is_some()));
