@@ -271,7 +271,7 @@ class Report:
         found = {}
         for r in self.rows("gpu-warm"):
             of = (self.card("gpu-warm", r), title(r["network"]), r["type"], r["batch"])
-            found.setdefault(of, {})[r["engine"]] = f"{r['ms'] / 1e3:.2f} s" if "ms" in r else ""
+            found.setdefault(of, {})[r["engine"]] = f"{r['ms'] / 1e3:.2f} s"
         if not found:
             return NOTHING
         lines = [[*of, *(row.get(e, "") for e in names)] for of, row in found.items()]
